@@ -1,0 +1,42 @@
+"""Every test runs on loopback with a clean environment: no Google credential, no metadata server, no proxy."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+LEAKY = ("GOOGLE_", "GCLOUD_", "CLOUDSDK_", "PULUMI_", "GCE_", "STORAGE_", "HF_", "BOTO_", "MAYFLY_")
+SAFE = {
+    "GCE_METADATA_HOST": "127.0.0.1:9",
+    "GOOGLE_OAUTH_ACCESS_TOKEN": "fake",
+    "PULUMI_SKIP_UPDATE_CHECK": "true",
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "NO_PROXY": "127.0.0.1,localhost",
+}
+
+
+def clean_environment() -> None:
+    """Drop what the user's shell may hold, then set what keeps every client on loopback."""
+    for name in [n for n in os.environ if n.startswith(LEAKY)]:
+        del os.environ[name]
+    os.environ.update(SAFE)
+
+
+clean_environment()
+
+
+@pytest.fixture(autouse=True)
+def _environment():
+    """Put the environment back after each test, so that none can change the next one's."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    return ROOT
