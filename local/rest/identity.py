@@ -1,0 +1,128 @@
+"""Who is calling: bearer tokens and what they stand for.
+
+`authorize` is the one place where a permission is decided.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from local.rest.errors import ApiError
+
+if TYPE_CHECKING:
+    from local.rest.service import Call
+
+USER_TOKEN = "fake"
+CREDENTIAL = (
+    "Expected OAuth 2 access token, login cookie or other valid authentication credential. "
+    "See https://developers.google.com/identity/sign-in/web/devconsole-project."
+)
+
+
+@dataclass(frozen=True)
+class Principal:
+    """A caller. kind: "user" or "serviceAccount"; roles: what it holds on the project itself."""
+
+    email: str
+    kind: str = "user"
+    roles: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def member(self) -> str:
+        """As IAM policies name it: `user:dev@example.com`."""
+        return f"{self.kind}:{self.email}"
+
+
+@dataclass(frozen=True)
+class _Token:
+    principal: Principal
+    audience: str | None
+    expires_at: float
+
+
+class Identity:
+    """Access and ID tokens that were handed out. Times are Unix seconds."""
+
+    def __init__(self, user: str, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self.user = Principal(user, "user", frozenset({"roles/owner"}))
+        self._tokens: dict[str, _Token] = {USER_TOKEN: _Token(self.user, None, float("inf"))}
+
+    def mint(self, email: str, lifetime_s: float = 3600) -> str:
+        """An access token of a service account."""
+        return self._keep("ya29." + secrets.token_urlsafe(32), email, None, lifetime_s)
+
+    def mint_id_token(self, email: str, audience: str, lifetime_s: float = 3600) -> str:
+        """An OIDC token of a service account for `audience`; shaped like a JWT, not signed."""
+        now = self._clock()
+        claims = {
+            "iss": "https://accounts.google.com",
+            "aud": audience,
+            "sub": email,
+            "email": email,
+            "email_verified": True,
+            "iat": int(now),
+            "exp": int(now + lifetime_s),
+        }
+        parts = [_b64({"alg": "RS256", "typ": "JWT", "kid": "local"}), _b64(claims)]
+        return self._keep(
+            ".".join([*parts, secrets.token_urlsafe(32)]), email, audience, lifetime_s
+        )
+
+    def _keep(self, token: str, email: str, audience: str | None, lifetime_s: float) -> str:
+        with self._lock:
+            self._tokens[token] = _Token(
+                Principal(email, "serviceAccount"), audience, self._clock() + lifetime_s
+            )
+        return token
+
+    def access(self, token: str | None) -> Principal:
+        """Whose access token this is; 401 with Google's words when it is nobody's."""
+        if not token:
+            raise ApiError(
+                401,
+                f"Request is missing required authentication credential. {CREDENTIAL}",
+                reason="required",
+            )
+        return self._find(token, None)
+
+    def oidc(self, token: str | None, audience: str) -> Principal:
+        """Whose ID token for `audience` this is; 401 otherwise."""
+        if not token:
+            raise ApiError(
+                401, f"Request is missing required authentication credential. {CREDENTIAL}"
+            )
+        return self._find(token, audience)
+
+    def _find(self, token: str, audience: str | None) -> Principal:
+        with self._lock:
+            known = self._tokens.get(token)
+        if known is None or known.audience != audience or known.expires_at < self._clock():
+            raise ApiError(401, f"Request had invalid authentication credentials. {CREDENTIAL}")
+        return known.principal
+
+
+def bearer(header: str | None) -> str | None:
+    """The token of an Authorization header."""
+    kind, _, token = (header or "").partition(" ")
+    return token.strip() or None if kind.lower() == "bearer" else None
+
+
+def authorize(call: Call) -> None:
+    """Decide whether the caller may call this method: every known principal may.
+
+    Bindings are kept and answered by getIamPolicy but decide nothing here.
+    """
+    if not call.principal.email:
+        raise ApiError(403, "The caller does not have permission")
+
+
+def _b64(value: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()

@@ -1,0 +1,7 @@
+"""Every product that the REST fake serves."""
+
+from __future__ import annotations
+
+from local.rest.service import Service
+
+SERVICES: tuple[Service, ...] = ()

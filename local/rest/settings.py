@@ -1,0 +1,49 @@
+"""What can be set on a running local cloud."""
+
+from __future__ import annotations
+
+from typing import Any
+
+DEFAULTS: dict[str, Any] = {
+    "driver": "580.159.04",
+    "gib": False,
+    "boot_delay_s": 0.0,
+    "operation_s": 0.0,
+    "scheduler_speedup": 1.0,
+    "vllm_tokens_per_s": 120.0,
+    "vllm_load_s": 1.0,
+    "hub_mb": 256,
+}
+
+
+class SettingError(ValueError):
+    """An unknown setting or a value of the wrong kind."""
+
+
+def changed(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`settings` with `changes`; values may be text, as a command line gives them."""
+    problems, out = [], dict(settings)
+    for name, value in changes.items():
+        if name not in DEFAULTS:
+            problems.append(f"unknown setting {name!r}; there are {', '.join(sorted(DEFAULTS))}")
+            continue
+        try:
+            out[name] = _parsed(DEFAULTS[name], value)
+        except ValueError as error:
+            problems.append(f"setting {name}: {error}")
+    if problems:
+        raise SettingError("; ".join(problems))
+    return out
+
+
+def _parsed(default: Any, value: Any) -> Any:
+    if isinstance(default, bool):
+        words = {"true": True, "false": False}
+        if str(value).lower() not in words:
+            raise ValueError(f"{value!r} is neither true nor false")
+        return words[str(value).lower()]
+    if isinstance(default, int | float):
+        if isinstance(value, bool) or float(value) < 0:
+            raise ValueError(f"{value!r} is not a number of 0 or more")
+        return type(default)(float(value))
+    return str(value)

@@ -1,0 +1,78 @@
+"""The state of one local cloud. All of it is in memory and behind one lock."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from local.rest.calls import Calls
+from local.rest.faults import Faults
+from local.rest.identity import Identity
+from local.rest.machines import Machines, NoMachines
+from local.rest.settings import DEFAULTS, changed
+
+T = TypeVar("T")
+
+
+class World:
+    """What every product shares.
+
+    project, project_number: the one project there is. base_url: where this app is served, set by
+    whoever serves it, without a trailing slash. clock: Unix seconds.
+    enabled: says whether a project has an API switched on ("run.googleapis.com").
+    """
+
+    def __init__(
+        self,
+        project: str = "proj",
+        *,
+        project_number: str = "123456789012",
+        user: str = "dev@example.com",
+        machines: Machines | None = None,
+        settings: dict[str, Any] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.project = project
+        self.project_number = project_number
+        self.base_url = "http://127.0.0.1"
+        self.clock = clock
+        self.lock = threading.RLock()
+        self.machines: Machines = machines or NoMachines()
+        self.settings = changed(DEFAULTS, settings or {})
+        self.identity = Identity(user, clock)
+        self.calls = Calls()
+        self.faults = Faults()
+        self.enabled: Callable[[str], bool] = lambda api: True
+        self._parts: dict[type, Any] = {}
+        self._last_id = 1_000_000_000_000_000_000
+        self._closers: list[Callable[[], None]] = []
+
+    def of(self, kind: type[T]) -> T:
+        """This world's one `kind(world)`: where a product keeps its state."""
+        with self.lock:
+            if kind not in self._parts:
+                self._parts[kind] = kind(self)  # type: ignore[call-arg]
+            return self._parts[kind]
+
+    def new_id(self) -> str:
+        """A numeric id, never given twice."""
+        with self.lock:
+            self._last_id += 1
+            return str(self._last_id)
+
+    def change_settings(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """Settings after the change; SettingError names each wrong one."""
+        with self.lock:
+            self.settings = changed(self.settings, changes)
+            return dict(self.settings)
+
+    def on_close(self, closer: Callable[[], None]) -> None:
+        """Call this when the local cloud goes (timers, threads, processes)."""
+        self._closers.append(closer)
+
+    def close(self) -> None:
+        """Stop everything that runs by itself; safe to call twice."""
+        while self._closers:
+            self._closers.pop()()
