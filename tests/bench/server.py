@@ -1,0 +1,126 @@
+"""A small OpenAI-compatible server that streams at a set pace and misbehaves on request."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+KEY = "sk-for-tests"
+
+
+@dataclass
+class Behaviour:
+    """ttft_s, gap_s: the pace. per_chunk: tokens. faults: one a chat request, "" for none.
+
+    shapeless: answers without what the protocol promises.
+    """
+
+    ttft_s: float = 0.02
+    gap_s: float = 0.005
+    per_chunk: int = 1
+    open_paths: tuple[str, ...] = ()
+    usage: bool = True
+    shapeless: bool = False
+    faults: list[str] = field(default_factory=list)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def next_fault(self) -> str:
+        with self.lock:
+            return self.faults.pop(0) if self.faults else ""
+
+
+class Handler(BaseHTTPRequestHandler):
+    behaviour: Behaviour
+
+    def log_message(self, *_: Any) -> None:
+        """Quiet."""
+
+    def answer(self, status: int, body: Any) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def authorized(self) -> bool:
+        if self.path in self.behaviour.open_paths:
+            return True
+        if self.headers.get("Authorization") == f"Bearer {KEY}":
+            return True
+        self.answer(401, {"error": "Unauthorized"})
+        return False
+
+    def do_GET(self) -> None:
+        if self.authorized():
+            self.answer(200, {"object": "list", "data": [{"id": "kimi", "max_model_len": 8192}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if not self.authorized():
+            return
+        with self.behaviour.lock:
+            self.behaviour.bodies.append(body)
+        fault = self.behaviour.next_fault()
+        if fault == "500":
+            self.answer(500, {"error": {"message": "engine dead", "code": 500}})
+        elif body.get("stream"):
+            self.stream(body, fault)
+        else:
+            self.answer(200, self.whole(body))
+
+    def whole(self, body: dict[str, Any]) -> dict[str, Any]:
+        if self.behaviour.shapeless:
+            return {"choices": []}
+        tokens = body["max_tokens"]
+        message: dict[str, Any] = {"role": "assistant", "content": "word " * tokens}
+        reason = "length"
+        if body.get("tools"):
+            call = {"name": body["tools"][0]["function"]["name"], "arguments": '{"city": "Paris"}'}
+            message |= {"content": None, "tool_calls": [{"id": "1", "function": call}]}
+            reason = "tool_calls"
+        usage = {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens}
+        return {"choices": [{"message": message, "finish_reason": reason}], "usage": usage}
+
+    def event(self, data: Any) -> None:
+        self.wfile.write(b"data: " + json.dumps(data).encode() + b"\n\n")
+
+    def stream(self, body: dict[str, Any], fault: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.event({"choices": [{"delta": {"role": "assistant", "content": ""}}]})
+        time.sleep(self.behaviour.ttft_s)
+        tokens = body["max_tokens"]
+        for sent in range(0, tokens, self.behaviour.per_chunk):
+            if sent:
+                time.sleep(self.behaviour.gap_s)
+            if fault == "cut" and sent:
+                return
+            last = sent + self.behaviour.per_chunk >= tokens
+            choice = {"delta": {"content": "w "}, "finish_reason": "length" if last else None}
+            self.event({"choices": [choice]})
+        if self.behaviour.usage:
+            usage = {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens}
+            self.event({"choices": [], "usage": usage})
+        self.wfile.write(b"data: [DONE]\n\n")
+
+
+@contextmanager
+def serving(behaviour: Behaviour) -> Iterator[str]:
+    """The base URL of a server with this behaviour."""
+    handler = type("Paced", (Handler,), {"behaviour": behaviour})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,143 @@
+"""The benchmark's figures, against a server whose pace is known."""
+
+import json
+
+import pytest
+
+from bench import benchmark
+from bench.stats import percentile, spread
+from tests.bench.server import KEY, Behaviour, serving
+
+
+def run(url: str, capsys, *more: str, key: str = KEY):
+    code = benchmark.main(["--url", url, "--key", key, "--json", "--warmup", "0", *more])
+    out, err = capsys.readouterr()
+    return code, json.loads(out) if out else None, err
+
+
+def test_benchmark_measures_the_pace_when_the_server_streams_evenly(capsys):
+    """The figures decide which flags and machines are chosen: they must be the server's."""
+    pace = Behaviour(ttft_s=0.1, gap_s=0.02)
+    with serving(pace) as url:
+        code, figures, _ = run(url, capsys, "--rounds", "2", "--max-tokens", "10")
+
+    assert code == 0
+    alone, together = figures["phases"]
+    assert (alone["concurrent"], alone["requests"]) == (1, 2)
+    assert (together["concurrent"], together["requests"]) == (2, 4)
+    assert 100 <= alone["ttft_ms"]["p50"] < 400
+    assert 20 <= alone["tpot_ms"]["p50"] < 80
+    assert 20 <= alone["itl_ms"]["p50"] < 80
+    assert 280 <= alone["e2e_ms"]["p50"] < 1120
+    assert alone["output_tokens"] == 20
+    assert 10 / 1.12 < alone["tokens_per_s"]["p50"] <= 10 / 0.28
+    assert together["total_tokens_per_s"] > 1.2 * alone["total_tokens_per_s"]
+
+
+def test_benchmark_counts_tokens_by_usage_when_a_chunk_carries_several(capsys):
+    """Speculative decoding sends several tokens a chunk; counting chunks would hide the gain."""
+    with serving(Behaviour(ttft_s=0.01, gap_s=0.03, per_chunk=3)) as url:
+        _, figures, _ = run(url, capsys, "--rounds", "1", "--concurrent", "1", "--max-tokens", "9")
+
+    (phase,) = figures["phases"]
+    assert phase["output_tokens"] == 9
+    assert phase["tpot_ms"]["p50"] < phase["itl_ms"]["p50"] / 2
+
+
+def test_benchmark_counts_errors_when_requests_fail(capsys):
+    """A dropped failure would make an overloaded server look fast."""
+    with serving(Behaviour(faults=["500", "cut"])) as url:
+        code, figures, err = run(url, capsys, "--concurrent", "1", "--max-tokens", "3")
+
+    (phase,) = figures["phases"]
+    assert code == 1
+    assert (phase["requests"], phase["errors"], figures["errors"]) == (3, 2, 2)
+    assert "1 x HTTP 500" in err
+    assert "1 x the stream ended without [DONE]" in err
+
+
+def test_benchmark_shows_no_figures_when_every_request_failed(capsys):
+    """A zero would be read as a measurement."""
+    with serving(Behaviour(usage=False)) as url:
+        code, figures, err = run(url, capsys, "--rounds", "1", "--concurrent", "1")
+
+    assert code == 1
+    assert figures["phases"][0]["ttft_ms"] is None
+    assert "no usage" in err
+
+
+def test_benchmark_prints_a_table_when_asked_for_no_json(capsys):
+    """People read the table; it must carry the failures too."""
+    with serving(Behaviour(faults=["500"])) as url:
+        command = [
+            "--url",
+            url,
+            "--key",
+            KEY,
+            "--warmup",
+            "0",
+            "--rounds",
+            "1",
+            "--max-tokens",
+            "3",
+        ]
+        assert benchmark.main(command) == 1
+
+    out = capsys.readouterr().out
+    assert "1 at once: 1 requests, 1 failed" in out
+    assert "2 at once: 2 requests, 0 failed" in out
+    assert "p99" in out
+
+
+def test_benchmark_never_repeats_a_prompt_when_it_runs_twice(capsys):
+    """A repeated prompt is served from the prefix cache and flatters the time to first token."""
+    pace = Behaviour(ttft_s=0, gap_s=0)
+    with serving(pace) as url:
+        for _ in range(2):
+            run(url, capsys, "--rounds", "2", "--max-tokens", "2")
+
+    prompts = [b["messages"][0]["content"] for b in pace.bodies]
+    assert len(prompts) == 12
+    assert len(set(prompts)) == 12
+
+
+def test_benchmark_says_what_to_do_when_nothing_answers(capsys):
+    """The usual reason is a missing tunnel."""
+    code, figures, err = run("http://127.0.0.1:9/v1", capsys)
+
+    assert code == 1
+    assert figures is None
+    assert "mayfly connect" in err
+
+
+def test_benchmark_help_hides_the_key_when_the_environment_holds_one(capsys, monkeypatch):
+    """Help lands in tickets and logs."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-one")
+    with pytest.raises(SystemExit):
+        benchmark.main(["--help"])
+
+    assert "sk-secret-one" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many"])
+def test_benchmark_refuses_a_count_when_it_is_not_above_zero(value, capsys):
+    """Zero rounds would print a report of nothing and exit 0."""
+    with pytest.raises(SystemExit) as end:
+        benchmark.main(["--rounds", value])
+
+    assert end.value.code == 2
+    assert value in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("values", "percent", "expected"),
+    [([7], 99, 7), ([1, 2, 3, 4], 50, 2.5), ([4, 1], 90, 3.7), (range(101), 99, 99)],
+)
+def test_percentile_interpolates_when_it_falls_between_values(values, percent, expected):
+    """p99 of few values must not be one value's accident of rounding."""
+    assert percentile(list(values), percent) == pytest.approx(expected)
+
+
+def test_spread_is_none_when_there_are_no_values():
+    """See above: a zero would look like a result."""
+    assert spread([]) is None
