@@ -1,0 +1,88 @@
+"""Compute Engine: what mayfly asks of it, one call a method."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mayfly.cloud.http import Call, Http
+
+MISSING = frozenset({404})
+
+
+class Compute:
+    """Instances and their operations in one project."""
+
+    def __init__(self, http: Http, base: str, project: str) -> None:
+        self._http = http
+        self._project_url = f"{base}projects/{project}"
+
+    def instances(self, filter: str) -> Iterator[dict[str, Any]]:
+        """Yield instances of all zones that match a filter, page by page.
+
+        A zone that does not answer is left out, so absence here does not prove that a VM is
+        gone; `instance` does.
+        """
+        return self._aggregated("instances", filter)
+
+    def operations(self, filter: str) -> Iterator[dict[str, Any]]:
+        """Yield zone operations that match a filter; Google keeps them for about 14 days."""
+        return self._aggregated("operations", filter)
+
+    def instance(self, zone: str, name_or_id: str) -> dict[str, Any] | None:
+        """Read one instance; None when there is none."""
+        return self._read(self._instance_url(zone, name_or_id))
+
+    def delete_instance(self, zone: str, instance_id: str) -> str | None:
+        """Start a delete and return the operation's name; None when there is no such VM.
+
+        instance_id: the number, not the name: a new VM under the old name is then safe.
+        """
+        call = Call(method="DELETE", url=self._instance_url(zone, instance_id))
+        response = self._http.send(call, allow=MISSING).response
+        return None if response.status_code == 404 else str(response.json()["name"])
+
+    def operation(self, zone: str, name: str) -> dict[str, Any] | None:
+        """Read one zone operation; None when Google no longer (or not yet) has it."""
+        return self._read(f"{self._project_url}/zones/{zone}/operations/{name}")
+
+    def guest_attributes(self, zone: str, name: str, query_path: str) -> dict[str, str] | None:
+        """Read what the guest wrote under a namespace ("mayfly/"), keyed without it.
+
+        None when nothing was written yet. Any process on the VM can write these.
+        """
+        url = self._instance_url(zone, name) + "/getGuestAttributes"
+        found = self._read(url, {"queryPath": query_path})
+        if found is None:
+            return None
+        items = found.get("queryValue", {}).get("items", [])
+        return {str(item["key"]): str(item.get("value", "")) for item in items}
+
+    def serial_output(self, zone: str, name: str, start: int = 0) -> tuple[str, int]:
+        """Read the serial console from byte `start`; returns the text and the next start."""
+        url = self._instance_url(zone, name) + "/serialPort"
+        found = self._read(url, {"port": 1, "start": start})
+        if found is None:
+            return "", start
+        return str(found.get("contents", "")), int(found.get("next", start))
+
+    def _instance_url(self, zone: str, name_or_id: str) -> str:
+        return f"{self._project_url}/zones/{zone}/instances/{name_or_id}"
+
+    def _read(self, url: str, params: dict[str, str | int] | None = None) -> dict[str, Any] | None:
+        call = Call(method="GET", url=url, params=params)
+        response = self._http.send(call, allow=MISSING).response
+        if response.status_code == 404:
+            return None
+        body: dict[str, Any] = response.json()
+        return body
+
+    def _aggregated(self, kind: str, filter: str) -> Iterator[dict[str, Any]]:
+        params: dict[str, str | int] = {"filter": filter, "returnPartialSuccess": "true"}
+        while True:
+            url = f"{self._project_url}/aggregated/{kind}"
+            page = self._http.send(Call(method="GET", url=url, params=params)).response.json()
+            for scope in page.get("items", {}).values():
+                yield from scope.get(kind, [])
+            token = page.get("nextPageToken")
+            if not token:
+                return
+            params["pageToken"] = token
