@@ -1,0 +1,104 @@
+"""Every name that two rooms must agree on: stacks, VMs, buckets, objects, labels.
+
+Standard library only; the reaper's archive carries this file.
+"""
+
+import re
+
+PROJECT = "mayfly"
+"""The Pulumi project; a stack's full name is `organization/mayfly/<stack>`."""
+
+FOUNDATION, SEED, SESSION = LAYERS = ("foundation", "seed", "session")
+
+LABEL_LAYER = "mayfly"
+LABEL_SESSION = "mayfly-session"
+LABEL_PROFILE = "mayfly-profile"
+LABEL_PROVISIONING = "mayfly-provisioning"
+
+VM_PREFIX = "mayfly-"
+VM_TAG = "mayfly-vm"
+"""The network tag that the IAP rule targets; every VM of ours carries it."""
+
+API_KEY_SECRET = "mayfly-api-key"
+HF_TOKEN_SECRET = "mayfly-hf-token"
+
+GUEST_NAMESPACE = "mayfly"
+
+SESSION_PATTERN = re.compile(r"[a-z]([a-z0-9-]{0,39}[a-z0-9])?")
+SESSION_RULE = "a letter, then letters, digits and hyphens, lower case, 41 at most, no hyphen last"
+
+
+def is_session(name: str) -> bool:
+    """True for a name that can be a stack and, behind `mayfly-`, a VM."""
+    return SESSION_PATTERN.fullmatch(name) is not None
+
+
+def slug(text: str) -> str:
+    """`text` as a label value: `[a-z0-9_-]`, 63 at most. "Kimi K2.5" -> "kimi-k2-5"."""
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")[:63].rstrip("-")
+
+
+def vm(session: str) -> str:
+    return f"{VM_PREFIX}{session}"
+
+
+def session_of(vm_name: str) -> str | None:
+    """The session behind a VM's name; None for a VM that is not ours."""
+    session = vm_name.removeprefix(VM_PREFIX)
+    return session if session != vm_name and is_session(session) else None
+
+
+def full_stack(stack: str) -> str:
+    return f"organization/{PROJECT}/{stack}"
+
+
+def bucket(project: str, kind: str) -> str:
+    """`kind`: weights, cache, source (foundation's) or state (made by `mayfly init`)."""
+    return f"{project}-mayfly-{kind}"
+
+
+def model_prefix(model: str, revision: str) -> str:
+    """Where a model's files lie in the weights bucket, without a slash at the end."""
+    return f"models/{model.replace('/', '--')}/{revision}"
+
+
+def engine_prefix(engine_id: str) -> str:
+    return f"engines/{engine_id}"
+
+
+def driver_prefix(branch: str) -> str:
+    return f"drivers/{branch}"
+
+
+MANIFEST = "manifest.json"
+"""The last object written under a prefix: its presence means that the rest is complete."""
+
+# In the state bucket, beside Pulumi's own `.pulumi/`.
+ENGINE_PREFIX = "engine/"
+ENGINE_MANIFEST = "engine/manifest.json"
+LEASE_PREFIX = "leases/"
+LEDGER_PREFIX = "ledger/"
+OBSERVATION_PREFIX = "observations/"
+REAPER_LEASE = "reaper/lease.json"
+
+
+def lease(session: str) -> str:
+    return f"{LEASE_PREFIX}{session}"
+
+
+def ledger(instance_id: str) -> str:
+    return f"{LEDGER_PREFIX}{instance_id}.json"
+
+
+def observation(instance_id: str) -> str:
+    return f"{OBSERVATION_PREFIX}{instance_id}.json"
+
+
+def stack_state(stack: str) -> str:
+    """The object that holds a stack's state in a gs:// or file:// backend."""
+    return f".pulumi/stacks/{PROJECT}/{stack}.json"
+
+
+def stack_locks(stack: str) -> str:
+    """The prefix of a stack's lock objects in a gs:// or file:// backend."""
+    return f".pulumi/locks/organization/{PROJECT}/{stack}/"
