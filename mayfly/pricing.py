@@ -37,7 +37,7 @@ class Rate:
     provisioning: str
 
     def age_days(self, today: datetime.date) -> int:
-        return (today - datetime.datetime.date.fromisoformat(self.date)).days
+        return (today - datetime.date.fromisoformat(self.date)).days
 
     def warning(self, today: datetime.date) -> str:
         """One line when the rate is older than 30 days, else ""."""
