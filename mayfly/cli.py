@@ -1,0 +1,133 @@
+"""The `mayfly` command: parses, calls one command module, and turns every error into an exit code.
+
+0 done, 1 failed, 2 wrong input and nothing attempted, 3 "no" (no capacity or quota, does not fit).
+Command modules are imported when they are called: `mayfly --help` must not wait for Google's.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from mayfly.errors import FailedError, MayflyError, WrongInputError
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Session = Annotated[str, typer.Argument(help="Session name; may be left out if there is only one.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--setting", metavar="KEY=VALUE", help="A setting of the local cloud."),
+]
+
+app = typer.Typer(
+    name="mayfly",
+    help="A private LLM endpoint on spot GPUs in your own Google Cloud project.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help: importing rich for it takes three times as long
+    pretty_exceptions_enable=False,
+)
+local_app = typer.Typer(
+    help="A local cloud to try everything on, without an account.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(local_app, name="local")
+
+
+@local_app.command("up")
+def local_up(
+    provider: Annotated[str, typer.Option(help="stand-in | real (your plugins)")] = "stand-in",
+    setting: Settings = None,
+) -> None:
+    """Start a local cloud and print the exports that a shell needs."""
+    from mayfly.commands import local as command
+
+    command.up(provider, setting or [])
+
+
+@local_app.command("down")
+def local_down() -> None:
+    """Stop the local cloud and forget everything in it."""
+    from mayfly.commands import local as command
+
+    command.down()
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Show every session: phase, when it ends by itself, and what it costs."""
+    from mayfly.commands import status as command
+
+    command.run(as_json=as_json)
+
+
+@app.command()
+def connect(
+    session: Session = "",
+    port: Annotated[int | None, typer.Option(help="Local port; else the next free one.")] = None,
+    show_key: Annotated[bool, typer.Option("--show-key", help="Print the API key too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring a session's endpoint to this machine, until Ctrl-C."""
+    from mayfly.commands import connect as command
+
+    command.run(session, port=port, show_key=show_key, as_json=as_json)
+
+
+@app.command()
+def down(
+    session: Session = "",
+    all_sessions: Annotated[bool, typer.Option("--all", help="Every session and seed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Destroy a session now and say what it cost."""
+    from mayfly.commands import down as command
+
+    command.run(session, all_sessions=all_sessions, yes=yes)
+
+
+@app.command()
+def seed(
+    profile: Annotated[str, typer.Argument(help="Profile whose weights to fetch.")],
+    stack: Annotated[str, typer.Option(help="Stack of the seeding VM.")] = "seed",
+) -> None:
+    """Bring a model's weights into the bucket, with a machine that ends itself."""
+    from mayfly.commands import seed as command
+
+    command.run(profile, stack=stack)
+
+
+def explained(error: Exception) -> MayflyError:
+    """Any error as one that people can read. MAYFLY_DEBUG=1 shows the traceback instead."""
+    from mayfly.problems import ConfigError
+
+    if isinstance(error, MayflyError):
+        return error
+    if isinstance(error, ConfigError):
+        return WrongInputError(str(error))
+    return FailedError(
+        f"mayfly stopped over an error it does not know: {type(error).__name__}: {error}",
+        "What was running before is unchanged; `mayfly status` shows what costs money now.",
+        "For the details: run the same command with MAYFLY_DEBUG=1",
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; never a traceback, never 0 after a failure."""
+    try:
+        app(list(arguments) if arguments is not None else None, prog_name="mayfly")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    except Exception as error:
+        if os.environ.get("MAYFLY_DEBUG"):
+            raise
+        told = explained(error)
+        print(told, file=sys.stderr)
+        return told.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

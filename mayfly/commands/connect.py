@@ -1,0 +1,169 @@
+"""`mayfly connect`: the session's endpoint on this machine until Ctrl-C, over every broken line."""
+
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from mayfly import idle, vms
+from mayfly.cloud import Cloud, CloudError, connect
+from mayfly.errors import FailedError, WrongInputError
+from mayfly.project import find_project
+from mayfly.tunnel import ENDPOINT_PORT, Tunnel, free_port
+
+FIRST_ANSWER_S = 60
+CHECK_EVERY_S = 5.0
+CHECKS_MISSED = 3
+LONGEST_PAUSE_S = 15.0
+
+
+def run(session: str, *, port: int | None, show_key: bool, as_json: bool) -> None:
+    """Hold the tunnel until Ctrl-C or SIGTERM; returns then. Raises when the session is gone."""
+    if session:
+        vms.check_session_name(session)
+    if port is not None:
+        free_port(port, port)
+    project, cloud, vm = find(session)
+    local_port = free_port(port, default_port(vm.session))
+    wait_serving(cloud, vm)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with Tunnel(vm, project, local_port) as tunnel:
+            if not tunnel.wait_healthy(FIRST_ANSWER_S):
+                raise no_answer(vm, tunnel)
+            announce(facts(cloud, vm, tunnel, show_key), as_json)
+            hold(cloud, vm, tunnel)
+    except KeyboardInterrupt:
+        tell("Disconnected. The session goes on until it is idle; `mayfly down` ends it now.")
+
+
+def find(session: str) -> tuple[str, Cloud, vms.Vm]:
+    """The project, its door and the session's VM. Raises WrongInputError naming the session."""
+    where = f"Session {session!r}: " if session else ""
+    try:
+        checkout = find_project()
+        project = checkout.google_project()
+    except WrongInputError as error:
+        raise WrongInputError(where + error.what, error.meaning, error.remedy) from error
+    cloud = connect(project)
+    try:
+        there = vms.sessions(cloud)
+    except CloudError as error:
+        if session and session not in checkout.stacks():
+            raise WrongInputError(
+                f"{where}not in this checkout, and Google does not say which others there are.",
+                f"{error.message}. Nothing was attempted.",
+                "Try: gcloud auth application-default login",
+            ) from error
+        raise
+    return project, cloud, vms.pick(there, session, project)
+
+
+def default_port(session: str) -> int:
+    """The port in the session's own configuration, so that its endpoint_url holds."""
+    written = str(find_project().config(session).get("mayfly:localPort", ""))
+    return int(written) if written.isdigit() and 1 <= int(written) <= 65535 else ENDPOINT_PORT
+
+
+def wait_serving(cloud: Cloud, vm: vms.Vm) -> None:
+    """Wait while the VM starts; its own rule bounds that. FailedError when it will not serve."""
+    told = ""
+    limits = vm.limits()
+    while True:
+        instance = cloud.compute.instance(vm.zone, vm.id)
+        if instance is None:
+            raise ended(vm, "it is gone")
+        now = vms.parse(instance)
+        observed, said = vms.look(cloud, now)
+        phase = observed.phase or "booting"
+        if phase == "serving" and now.status == "RUNNING":
+            return
+        verdict = idle.verdict(observed, limits, time.time()) if limits else None
+        if phase not in idle.STARTING or now.status in idle.GONE or (verdict and verdict.end):
+            raise ended(vm, vms.printable(said.get("message", "")) or f"it is {phase}")
+        if phase != told:
+            told = phase
+            tell(f"{vm.session} is not serving yet: {phase}")
+        time.sleep(2)
+
+
+def ended(vm: vms.Vm, why: str) -> FailedError:
+    return FailedError(
+        f"Session {vm.session} does not serve: {why}.",
+        "What it has cost and whether it still runs: mayfly status",
+        "Try: pulumi up --stack " + vm.session,
+    )
+
+
+def no_answer(vm: vms.Vm, tunnel: Tunnel) -> FailedError:
+    status = tunnel.exit_status()
+    what = "did not answer" if status is None else f"ended with status {status} (its words above)"
+    return FailedError(
+        f"The tunnel to {vm.name} {what}.",
+        "The session runs on and costs money until it is idle.",
+        f"Try: gcloud compute ssh {vm.name} --zone {vm.zone} --tunnel-through-iap --troubleshoot",
+    )
+
+
+def facts(cloud: Cloud, vm: vms.Vm, tunnel: Tunnel, show_key: bool) -> dict[str, Any]:
+    """What a client needs to know."""
+    secret = str(vm.settings.get("api_key_secret") or "")
+    found: dict[str, Any] = {
+        "session": vm.session,
+        "base_url": f"{tunnel.base_url}/v1",
+        "port": tunnel.port,
+        "model": vm.settings.get("served_model"),
+        "pid": os.getpid(),
+    }
+    if show_key:
+        key = cloud.secrets.access(secret) if secret else None
+        if key is None:
+            raise FailedError(
+                f"The API key cannot be read: there is no secret {secret or '(none named)'}.",
+                "The session is unchanged.",
+                "Try: pulumi stack output api_key --show-secrets --stack foundation",
+            )
+        found["api_key"] = key
+    return found
+
+
+def announce(found: dict[str, Any], as_json: bool) -> None:
+    """Say that the endpoint is there; stdout holds what a script wants."""
+    if as_json:
+        print(json.dumps(found), flush=True)
+        return
+    print(f"export OPENAI_BASE_URL={found['base_url']}", flush=True)
+    if "api_key" in found:
+        print(f"export OPENAI_API_KEY={found['api_key']}", flush=True)
+    else:
+        tell("The key: mayfly connect --show-key")
+    tell(f"{found['session']} answers at {found['base_url']} (model {found['model']}).")
+    tell("Ctrl-C disconnects; an open tunnel alone does not keep the session.")
+
+
+def hold(cloud: Cloud, vm: vms.Vm, tunnel: Tunnel) -> None:
+    """Watch the tunnel and start it again when it breaks. Raises when the VM no longer serves."""
+    missed, pause_s = 0, 1.0
+    while True:
+        time.sleep(CHECK_EVERY_S if tunnel.exit_status() is None else 0)
+        if tunnel.exit_status() is None and tunnel.healthy():
+            missed, pause_s = 0, 1.0
+            continue
+        missed += 1
+        if tunnel.exit_status() is None and missed < CHECKS_MISSED:
+            continue
+        tell("The line broke; connecting again.")
+        tunnel.stop()
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        wait_serving(cloud, vm)
+        tunnel.start()
+        if tunnel.wait_healthy(FIRST_ANSWER_S):
+            missed = 0
+            tell("Connected again.")
+
+
+def tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,110 @@
+"""`mayfly down`: destroy sessions now, and say what they cost."""
+
+import sys
+import time
+
+import typer
+
+from mayfly import names, vms
+from mayfly.cloud import connect
+from mayfly.engine import Engine
+from mayfly.errors import FailedError, MayflyError, WrongInputError
+from mayfly.project import Project, find_project
+
+INSTANCE = "gcp:compute/instance:Instance"
+
+
+def run(session: str, *, all_sessions: bool, yes: bool) -> None:
+    """Destroy one session, or every session and seed. Asks first; a foundation is never touched."""
+    if bool(session) == all_sessions:
+        raise WrongInputError(
+            "Name one session, or say --all.", "Nothing was attempted.", "Try: mayfly status"
+        )
+    if session:
+        vms.check_session_name(session)
+    project = find_project()
+    google_project = project.google_project()
+    engine = Engine(project)
+    found = chosen(engine, project, session)
+    if not found:
+        say("There is no session; nothing costs money.")
+        return
+    running = {vm.session: vm for vm in vms.all_of_ours(connect(google_project))}
+    confirm([f"{stack}{cost(running.get(stack))}" for stack in found], yes)
+    destroy_each(engine, found, running)
+
+
+def chosen(engine: Engine, project: Project, session: str) -> list[str]:
+    """The stacks to destroy. Raises WrongInputError for one that is not there, or no session."""
+    stacks = engine.stacks()
+    if not session:
+        return [s for s in stacks if layer(engine, project, s) in (names.SESSION, names.SEED)]
+    if session not in stacks:
+        raise WrongInputError(
+            f"No session {session!r}.",
+            f"Stacks there: {', '.join(sorted(stacks)) or 'none'}. Nothing was attempted.",
+            "Try: mayfly status",
+        )
+    if layer(engine, project, session) == names.FOUNDATION:
+        raise WrongInputError(
+            f"{session!r} is a foundation: sessions, the reaper and the weights live on it.",
+            "Nothing was attempted.",
+            f"To remove it for good: pulumi destroy --stack {session}",
+        )
+    return [session]
+
+
+def layer(engine: Engine, project: Project, stack: str) -> str | None:
+    """A stack's layer: its state's word, then its file's; None if neither says. Never guessed."""
+    for resource in engine.resources(stack):
+        if resource.get("type") == INSTANCE:
+            labels = (resource.get("outputs") or {}).get("labels") or {}
+            return str(labels.get(names.LABEL_LAYER, "")) or None
+    return project.layer(stack)
+
+
+def cost(vm: vms.Vm | None) -> str:
+    """ " (ran 12 min, about $5.20)" for a VM that is there."""
+    if vm is None:
+        return " (no machine)"
+    now = time.time()
+    usd = vm.cost_usd(now)
+    told = "at an unknown rate" if usd is None else f"about ${usd:.2f}"
+    return f" (ran {vm.age_s(now) / 60:.0f} min, {told})"
+
+
+def confirm(what: list[str], yes: bool) -> None:
+    """Ask unless told not to. Raises WrongInputError where nobody can answer."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise WrongInputError(
+            f"To destroy: {', '.join(what)}. Nobody is here to confirm it.",
+            "Nothing was attempted.",
+            "Try: the same command with --yes",
+        )
+    if not typer.confirm(f"Destroy {', '.join(what)}?"):
+        raise WrongInputError("Nothing was destroyed.")
+
+
+def destroy_each(engine: Engine, stacks: list[str], running: dict[str, vms.Vm]) -> None:
+    """Destroy one after another; one failure does not keep the others. FailedError at the end."""
+    failed: list[str] = []
+    for stack in stacks:
+        try:
+            engine.run("destroy", "--yes", "--refresh", "--skip-preview", "--stack", stack)
+        except MayflyError as error:
+            failed.append(stack)
+            say(str(error))
+            continue
+        say(f"{stack} is gone{cost(running.get(stack))}.")
+    if failed:
+        raise FailedError(
+            f"Not destroyed: {', '.join(failed)}.",
+            "They may still cost money; the reaper ends their machines when they are idle.",
+            "Try: mayfly status",
+        )
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

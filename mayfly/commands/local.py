@@ -1,0 +1,47 @@
+"""`mayfly local up/down`: the local cloud, as a process of its own."""
+
+import subprocess
+import sys
+
+import typer
+
+from mayfly.errors import WrongInputError
+from mayfly.project import CHECKOUT
+
+PROVIDERS = ("stand-in", "real")
+
+
+def up(provider: str, settings: list[str]) -> None:
+    """Start it; its exports, and nothing else, go to stdout."""
+    if provider not in PROVIDERS:
+        raise WrongInputError(
+            f"--provider {provider}: valid are {', '.join(PROVIDERS)}.", "Nothing was started."
+        )
+    wrong = [s for s in settings if "=" not in s.strip("=")]
+    if wrong:
+        raise WrongInputError(
+            f"--setting {wrong[0]}: it must be KEY=VALUE.",
+            "Nothing was started.",
+            "Try: mayfly local up --setting driver=570.195.03",
+        )
+    words = [word for setting in settings for word in ("--setting", setting)]
+    call("up", "--provider", provider, *words)
+
+
+def down() -> None:
+    """Stop it; stopping what does not run is fine."""
+    call("down")
+
+
+def call(*words: str) -> None:
+    """Run the local cloud's own command; its exit code becomes ours."""
+    if not (CHECKOUT / "local" / "__main__.py").is_file():
+        raise WrongInputError(
+            f"There is no local cloud in {CHECKOUT}.",
+            "It comes with the repository, not with the installed package.",
+            "Try: git clone the repository, then `make demo` in it",
+        )
+    command = [sys.executable, "-m", "local", *words]
+    status = subprocess.run(command, cwd=CHECKOUT, check=False).returncode
+    if status:
+        raise typer.Exit(status if status > 0 else 1)

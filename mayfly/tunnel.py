@@ -1,0 +1,134 @@
+"""A tunnel to a session's endpoint: gcloud's, kept up for as long as it is wanted."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from types import TracebackType
+
+import requests
+
+from mayfly.errors import FailedError, WrongInputError
+from mayfly.vms import Vm
+
+ENDPOINT_PORT = 8000
+PORTS_TRIED = 100
+STOP_GRACE_S = 5.0
+POLL_S = 0.2
+
+
+def free_port(wanted: int | None, default: int) -> int:
+    """`wanted` if it is free, else WrongInputError; without a wish the first one from `default`."""
+    if wanted is not None:
+        if not 1 <= wanted <= 65535:
+            raise WrongInputError(
+                f"--port {wanted}: a port is 1 to 65535.", "Nothing was attempted."
+            )
+        if not is_free(wanted):
+            raise WrongInputError(
+                f"Port {wanted} is in use on this machine.",
+                "Nothing was attempted.",
+                "Try: leave out --port; the next free one is taken then",
+            )
+        return wanted
+    for port in range(default, min(default + PORTS_TRIED, 65536)):
+        if is_free(port):
+            return port
+    raise FailedError(f"No free port from {default} to {default + PORTS_TRIED - 1}.")
+
+
+def is_free(port: int) -> bool:
+    """Whether a tunnel could listen on this port of 127.0.0.1 now."""
+    with socket.socket() as probe:
+        # As ssh does: a port in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def command(vm: Vm, project: str, port: int) -> list[str]:
+    """gcloud's words for it. ssh must give up when it cannot listen, and notice a dead line."""
+    return [
+        *("gcloud", "compute", "ssh", vm.name, "--zone", vm.zone, "--project", project),
+        *("--tunnel-through-iap", "--quiet", "--", "-N", "-L", f"{port}:localhost:{ENDPOINT_PORT}"),
+        *("-o", "ExitOnForwardFailure=yes", "-o", "ServerAliveInterval=15"),
+    ]
+
+
+class Tunnel:
+    """One gcloud process; used as a context manager, it and its ssh are gone afterwards."""
+
+    def __init__(self, vm: Vm, project: str, port: int) -> None:
+        self.port = port
+        self._command = command(vm, project, port)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> "Tunnel":
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start gcloud. Raises WrongInputError if there is none."""
+        try:
+            # A group of its own: gcloud leaves its ssh behind when only gcloud is ended.
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=2, start_new_session=True
+            )
+        except FileNotFoundError as error:
+            raise WrongInputError(
+                "There is no gcloud on PATH.",
+                "The tunnel needs it; the session is unchanged.",
+                "See https://cloud.google.com/sdk/docs/install",
+            ) from error
+
+    def exit_status(self) -> int | None:
+        """gcloud's status once it has ended; None while it runs."""
+        return self._process.poll() if self._process else None
+
+    def healthy(self) -> bool:
+        """Whether the endpoint answers through the tunnel now."""
+        try:
+            return requests.get(f"{self.base_url}/health", timeout=3).status_code == 200
+        except requests.RequestException:
+            return False
+
+    def wait_healthy(self, limit_s: float) -> bool:
+        """True once the endpoint answers; False when gcloud ended or the time is over."""
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline and self.exit_status() is None:
+            if self.healthy():
+                return True
+            time.sleep(POLL_S)
+        return False
+
+    def stop(self) -> None:
+        """End gcloud and its ssh; returns when they are gone."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(process.pid, number)
+            except ProcessLookupError:
+                break
+            try:
+                process.wait(STOP_GRACE_S)
+            except subprocess.TimeoutExpired:
+                continue
+        process.wait(STOP_GRACE_S)

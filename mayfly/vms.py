@@ -1,0 +1,155 @@
+"""mayfly's VMs, as Compute and their own claims describe them."""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from mayfly import idle, names
+from mayfly.cloud import Cloud
+from mayfly.errors import WrongInputError
+
+ANY_OF_OURS = f"labels.{names.LABEL_LAYER}:*"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vm:
+    """One VM. Times are Unix seconds. settings: its mayfly-settings, {} if they cannot be read."""
+
+    name: str
+    id: str
+    zone: str
+    status: str
+    layer: str
+    session: str
+    created_at: float
+    stopped_at: float | None
+    provisioning: str
+    settings: Mapping[str, Any]
+
+    @property
+    def hourly_usd(self) -> float | None:
+        """The rate written at launch; None when it is not known."""
+        rate = self.settings.get("hourly_usd")
+        return float(rate) if isinstance(rate, int | float) else None
+
+    def age_s(self, now: float) -> float:
+        """Seconds that it has run, up to now or to its stop."""
+        return max(0.0, (self.stopped_at or now) - self.created_at)
+
+    def cost_usd(self, now: float) -> float | None:
+        """What it has cost so far, by the rate written at launch."""
+        rate = self.hourly_usd
+        return None if rate is None else rate * self.age_s(now) / 3600
+
+    def limits(self) -> idle.Limits | None:
+        """The limits it lives by; None when its settings do not hold them."""
+        keys = ("idle_s", "start_s", "failed_s", "heartbeat_s", "max_life_s")
+        values = {key: self.settings.get(key) for key in keys}
+        if not all(isinstance(v, int | float) for v in values.values()):
+            return None
+        return idle.Limits(**{key: float(str(value)) for key, value in values.items()})
+
+
+def parse(instance: Mapping[str, Any]) -> Vm:
+    """Compute's answer as a Vm."""
+    labels = instance.get("labels", {})
+    name = str(instance["name"])
+    stopped = instance.get("lastStopTimestamp")
+    running = instance.get("status") not in idle.GONE
+    return Vm(
+        name=name,
+        id=str(instance["id"]),
+        zone=str(instance["zone"]).rsplit("/", 1)[-1],
+        status=str(instance.get("status", "")),
+        layer=str(labels.get(names.LABEL_LAYER, "")),
+        session=str(labels.get(names.LABEL_SESSION) or names.session_of(name) or name),
+        created_at=seconds(str(instance["creationTimestamp"])),
+        stopped_at=seconds(str(stopped)) if stopped and not running else None,
+        provisioning=str(labels.get(names.LABEL_PROVISIONING, "")),
+        settings=settings_of(instance),
+    )
+
+
+def seconds(timestamp: str) -> float:
+    """Unix seconds of one of Google's RFC 3339 timestamps."""
+    return datetime.fromisoformat(timestamp).timestamp()
+
+
+def settings_of(instance: Mapping[str, Any]) -> dict[str, Any]:
+    """The mayfly-settings metadata; {} when it is missing or not a JSON object."""
+    for item in instance.get("metadata", {}).get("items", []):
+        if item.get("key") == "mayfly-settings":
+            try:
+                found = json.loads(item.get("value", ""))
+            except ValueError:
+                return {}
+            return found if isinstance(found, dict) else {}
+    return {}
+
+
+def all_of_ours(cloud: Cloud) -> list[Vm]:
+    """Every VM that carries our label, sorted by session."""
+    found = [parse(i) for i in cloud.compute.instances(ANY_OF_OURS)]
+    return sorted(found, key=lambda vm: (vm.layer, vm.session))
+
+
+def sessions(cloud: Cloud) -> list[Vm]:
+    """The VMs that serve."""
+    return [vm for vm in all_of_ours(cloud) if vm.layer == names.SESSION]
+
+
+def pick(vms: Iterable[Vm], session: str, project: str) -> Vm:
+    """The VM of one session; without a name, the only one there is. Raises WrongInputError."""
+    found = {vm.session: vm for vm in vms}
+    if session in found:
+        return found[session]
+    if not session and len(found) == 1:
+        return next(iter(found.values()))
+    there = ", ".join(sorted(found)) or "none"
+    raise WrongInputError(
+        f"No session {session!r} in {project}." if session else "Which session?",
+        f"Sessions there: {there}. Nothing was attempted.",
+        "Try: mayfly status" if found else "Try: pulumi up --stack dev",
+    )
+
+
+def check_session_name(session: str) -> None:
+    """Raises WrongInputError for what can be no session's name."""
+    if not names.is_session(session):
+        raise WrongInputError(
+            f"{session!r} cannot be a session: {names.SESSION_RULE}.", "Nothing was attempted."
+        )
+
+
+def claims(cloud: Cloud, vm: Vm) -> dict[str, str] | None:
+    """What the VM says of itself; None before it has said anything."""
+    return cloud.compute.guest_attributes(vm.zone, vm.name, f"{names.GUEST_NAMESPACE}/")
+
+
+def lease_until(cloud: Cloud, vm: Vm) -> float | None:
+    """When the session's lease ends, Unix seconds; None when there is none that can be read."""
+    bucket = vm.settings.get("state_bucket")
+    blob = cloud.storage.get(str(bucket), names.lease(vm.session)) if bucket else None
+    if blob is None:
+        return None
+    try:
+        return seconds(str(json.loads(blob.data)["until"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def look(cloud: Cloud, vm: Vm) -> tuple[idle.Observation, dict[str, str]]:
+    """One look at a VM, as the rule wants it, and the raw claims."""
+    said = claims(cloud, vm)
+    now = time.time()
+    observed = idle.parse_observation(vm.status, vm.created_at, said, lease_until(cloud, vm), now)
+    return observed, said or {}
+
+
+def printable(text: str, limit: int = 300) -> str:
+    """A claim as it may be shown: one line, no control characters that a terminal would obey."""
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(clean.split())[:limit]
