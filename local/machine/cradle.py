@@ -1,0 +1,96 @@
+"""Becomes a machine: `python -m local.machine.cradle SPEC FD...` runs its init in new namespaces.
+
+Two steps, the same for root and for anybody else. First, with root's power (real, or in a user
+namespace of our own), the machine's file tree is put together and becomes the root. Then a second
+user namespace is entered, as nobody where we were real root: there every mount of the first step
+is locked, so root in the machine can neither lift nor rewrite it.
+
+The exit status says how the machine ended (ENDED_*), as its launcher wants to know.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from local.machine import kernel
+
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+DEVICE_LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "ptmx": "pts/ptmx",
+}
+
+
+def main() -> int:
+    """Boot once; returns how it ended."""
+    kernel.die_with_parent()
+    spec = json.loads(Path(sys.argv[1]).read_text())
+    if os.geteuid() == 0:
+        kernel.unshare(kernel.CLONE_NEWNS)
+        assemble(spec)
+        kernel.become(kernel.UNPRIVILEGED_ID, kernel.UNPRIVILEGED_ID)
+    else:
+        kernel.unshare_as_root(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS)
+        assemble(spec)
+    kernel.unshare_as_root(kernel.MACHINE_NAMESPACES)
+    kernel.die_with_parent()  # a change of identity forgets it
+    child = os.fork()  # the first process of the new pid namespace
+    if child == 0:
+        run_init(spec)
+    _, status = os.waitpid(child, 0)
+    return ending(status)
+
+
+def assemble(spec: dict[str, Any]) -> None:
+    """Put the machine's tree together and make it the root. Needs power over our mounts."""
+    kernel.mount("", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
+    root = spec["root"]
+    kernel.bind(root, root, read_only=False)
+    for item in spec["mounts"]:
+        kernel.bind(item["source"], root + item["target"], read_only=item["read_only"])
+    make_devices(root + "/dev")
+    # Kept only because a fresh proc may be mounted where one can be seen already.
+    kernel.bind("/proc", root + "/proc", read_only=False)
+    kernel.pivot_root(root)
+
+
+def make_devices(directory: str) -> None:
+    """A /dev of harmless devices only: nobody can make device nodes, so the host's are shown."""
+    uid = Path(directory).stat().st_uid
+    options = f"mode=755,size=1m,uid={uid},gid={uid}"
+    kernel.mount("tmpfs", directory, "tmpfs", kernel.MS_NOSUID, options)
+    for name in DEVICES:
+        Path(directory, name).touch()
+        kernel.bind(f"/dev/{name}", f"{directory}/{name}", read_only=False)
+    for name, target in DEVICE_LINKS.items():
+        Path(directory, name).symlink_to(target)
+    for name in ("shm", "pts"):
+        Path(directory, name).mkdir()
+        os.chown(f"{directory}/{name}", uid, uid)
+
+
+def run_init(spec: dict[str, Any]) -> None:
+    """Become the machine's process 1."""
+    kernel.die_with_parent()
+    init = [*spec["init"], *sys.argv[2:]]
+    os.execve(init[0], init, {})
+
+
+def ending(status: int) -> int:
+    """What the wait status of a machine's init means: the kernel says reboot(2) by a signal."""
+    if os.WIFSIGNALED(status):
+        how = os.WTERMSIG(status)
+        return {signal.SIGINT: kernel.ENDED_POWER_OFF, signal.SIGHUP: kernel.ENDED_REBOOT}.get(
+            how, kernel.ENDED_CRASH
+        )
+    return kernel.ENDED_CRASH
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""The few Linux calls that Python 3.11 does not offer: namespaces, mounts, reboot.
+
+Standard library only: the same file also runs inside a machine.
+"""
+
+import ctypes
+import os
+import signal
+import struct
+from pathlib import Path
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+MACHINE_NAMESPACES = (
+    CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWIPC
+)
+
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_BIND = 4096
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+MNT_DETACH = 2
+
+UNPRIVILEGED_ID = 65534  # nobody, nogroup: who a machine is outside where we are root
+ENDED_POWER_OFF = 10  # exit statuses of a machine's cradle
+ENDED_REBOOT = 11
+ENDED_CRASH = 12
+
+RB_POWER_OFF = 0x4321FEDC
+RB_AUTOBOOT = 0x01234567
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAPBSET_DROP = 24
+_CAPSET_VERSION_3 = 0x20080522
+_AT_FDCWD = -100
+_AT_RECURSIVE = 0x8000
+_MOUNT_ATTR_RDONLY = 1
+_SYS_MOUNT_SETATTR = 442  # the same number on every architecture
+_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces named by `flags` for new ones."""
+    _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
+
+
+def unshare_as_root(flags: int) -> None:
+    """`unshare` with a user namespace among `flags`: root in it, our old self outside."""
+    uid, gid = os.geteuid(), os.getegid()
+    unshare(flags)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
+    """mount(2)."""
+    arguments = [value.encode() or None for value in (source, target, kind)]
+    data = options.encode() or None
+    result = _libc.mount(*arguments, ctypes.c_ulong(flags), data)
+    _check(result, f"mount {source or kind} on {target}")
+
+
+def bind(source: str, target: str, *, read_only: bool = True) -> None:
+    """Show the tree `source` at `target` too, with everything mounted in it."""
+    mount(source, target, flags=MS_BIND | MS_REC)
+    if read_only:
+        freeze(target)
+
+
+def freeze(target: str) -> None:
+    """Make the mount at `target`, and every one below it, read-only."""
+    _set_read_only(target, read_only=True)
+
+
+def thaw(target: str) -> None:
+    """Undo `freeze` for one mount; refused for mounts of a parent namespace."""
+    _set_read_only(target, read_only=False, recursive=False)
+
+
+def _set_read_only(target: str, *, read_only: bool, recursive: bool = True) -> None:
+    attributes = (_MOUNT_ATTR_RDONLY, 0) if read_only else (0, _MOUNT_ATTR_RDONLY)
+    buffer = struct.pack("QQQQ", *attributes, 0, 0)  # attr_set, attr_clr, propagation, userns_fd
+    result = _libc.syscall(
+        ctypes.c_long(_SYS_MOUNT_SETATTR),
+        ctypes.c_int(_AT_FDCWD),
+        target.encode(),
+        ctypes.c_uint(_AT_RECURSIVE if recursive else 0),
+        buffer,
+        ctypes.c_size_t(len(buffer)),
+    )
+    _check(result, f"mount_setattr {target}")
+
+
+def unmount(target: str, flags: int = 0) -> None:
+    """umount2(2)."""
+    _check(_libc.umount2(target.encode(), ctypes.c_int(flags)), f"umount {target}")
+
+
+def pivot_root(new_root: str) -> None:
+    """Make `new_root` (a mount) the root, and let go of the old one altogether."""
+    os.chdir(new_root)
+    number = ctypes.c_long(_SYS_PIVOT_ROOT[os.uname().machine])
+    _check(_libc.syscall(number, b".", b"."), "pivot_root")  # stacks the old root on the new one
+    unmount(".", MNT_DETACH)
+    os.chdir("/")
+
+
+def die_with_parent() -> None:
+    """SIGKILL us when the thread that made us ends."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0), "prctl")
+
+
+def become(uid: int, gid: int) -> None:
+    """Give up root for an unprivileged identity; /proc/self stays ours to write."""
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    _check(_libc.prctl(_PR_SET_DUMPABLE, ctypes.c_ulong(1), 0, 0, 0), "prctl")
+
+
+def drop_capabilities() -> None:
+    """Keep the uid, lose every power that comes with it, for good."""
+    for capability in range(64):
+        if _libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) != 0:
+            break  # past the last one that this kernel knows
+    header = struct.pack("Ii", _CAPSET_VERSION_3, 0)
+    _check(_libc.capset(header, bytes(24)), "capset")
+    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), 0, 0, 0), "prctl")
+
+
+def reboot(command: int) -> None:
+    """reboot(2): in a machine's pid namespace it ends that namespace, nothing else."""
+    _check(_libc.reboot(ctypes.c_int(command)), "reboot")

@@ -1,0 +1,78 @@
+"""A created instance really boots, and everything of it goes away again."""
+
+import socket
+import threading
+
+import pytest
+
+from local.machine import Machines
+
+SERVER = """#!/bin/sh
+echo up
+exec python3 -m http.server --bind 127.0.0.1 8000
+"""
+
+
+def test_machine_runs_its_startup_script_as_root_when_booted(boot):
+    """The scripts that are tested must be the scripts that run, with the rights they expect."""
+    machine = boot("#!/bin/bash\nid -u\nhostname\necho done-$BASH_VERSINFO\n")
+
+    console = machine.console("done-")
+
+    assert "startup-script: 0\n" in console
+    assert "startup-script: mayfly-test\n" in console
+
+
+def test_machine_publishes_guest_attributes_when_it_puts_one(boot):
+    """They are how the reaper and the readiness command see the machine."""
+    machine = boot(
+        "#!/bin/sh\ncurl -sf -X PUT -H 'Metadata-Flavor: Google' -d serving "
+        "http://metadata.google.internal/computeMetadata/v1/instance/guest-attributes/mayfly/phase"
+        "\necho put-$?\n"
+    )
+
+    machine.console("put-0")
+
+    assert [(machine.id, "mayfly/phase", "serving")] == machine.told
+
+
+def test_portal_leads_to_loopback_ports_only_inside_the_machine(boot):
+    """The tunnel must reach the machine's port 8000, and no port of the host may be taken."""
+    machine = boot(SERVER)
+    machine.console("up")
+
+    with wait_for_port(machine, 8000) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert connection.recv(15) == b"HTTP/1.0 200 OK"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", 8000), 1).close()
+
+
+def wait_for_port(machine, port):
+    """Connect as soon as somebody listens."""
+    deadline = threading.Event()
+    for _ in range(100):
+        try:
+            return machine.machines.connect(machine.id, port)
+        except RuntimeError as error:
+            last = error
+            deadline.wait(0.1)
+    raise last
+
+
+def test_stopped_machine_leaves_its_disk_and_destroyed_one_leaves_nothing(boot):
+    """A stopped instance can be started again; a deleted one must not cost a byte."""
+    machine = boot("#!/bin/sh\necho hello >>/root/count\ncat /root/count\necho ready-$$\n")
+    machine.console("ready-")
+
+    machine.machines.stop(machine.id)
+    assert not machine.machines.running(machine.id)
+    assert machine.off == []
+    machine.machines.destroy(machine.id)
+
+    assert list(machine.machines.directory.iterdir()) == []
+
+
+def test_preflight_passes_when_the_host_allows_user_namespaces():
+    """It must be known before anything starts."""
+    Machines.preflight()
