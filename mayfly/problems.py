@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from mayfly.errors import WrongInputError
+
 NOTHING_DONE = "Nothing was created; nothing is billed."
 
 
@@ -24,7 +26,7 @@ def one_of(valid: Iterable[str]) -> str:
     return f"Valid: {', '.join(valid)}."
 
 
-class ConfigError(ValueError):
+class ConfigError(WrongInputError):
     """Every problem of one source together; nothing was attempted.
 
     source: what was read, e.g. "profiles/kimi-k2.5.yaml" or "stack dev".
@@ -34,13 +36,7 @@ class ConfigError(ValueError):
     def __init__(self, source: str, problems: Sequence[Problem], remedy: str = "") -> None:
         self.source = source
         self.problems = tuple(problems)
-        self.remedy = remedy
-        super().__init__(self._text())
-
-    def _text(self) -> str:
         count = len(self.problems)
-        head = f"{self.source}: {count} problem{'s' if count > 1 else ''} in the configuration."
-        lines = [head, *(f"  {problem}" for problem in self.problems), NOTHING_DONE]
-        if self.remedy:
-            lines.append(f"Try: {self.remedy}")
-        return "\n".join(lines)
+        head = f"{source}: {count} problem{'s' if count > 1 else ''} in the configuration."
+        what = "\n".join([head, *(f"  {problem}" for problem in self.problems)])
+        super().__init__(what, NOTHING_DONE, f"Try: {remedy}" if remedy else "")

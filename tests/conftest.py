@@ -8,7 +8,17 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
-LEAKY = ("GOOGLE_", "GCLOUD_", "CLOUDSDK_", "PULUMI_", "GCE_", "STORAGE_", "HF_", "BOTO_", "MAYFLY_")
+LEAKY = (
+    "GOOGLE_",
+    "GCLOUD_",
+    "CLOUDSDK_",
+    "PULUMI_",
+    "GCE_",
+    "STORAGE_",
+    "HF_",
+    "BOTO_",
+    "MAYFLY_",
+)
 SAFE = {
     "GCE_METADATA_HOST": "127.0.0.1:9",
     "GOOGLE_OAUTH_ACCESS_TOKEN": "fake",

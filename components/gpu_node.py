@@ -1,0 +1,64 @@
+"""The GPU VM that serves a model."""
+
+from dataclasses import dataclass
+
+import pulumi
+
+from components import labels, vm_settings
+from components.foundation_outputs import FoundationOutputs
+from components.instance import InstanceArgs, instance
+from mayfly.machines import MACHINES
+from mayfly.settings import SessionSettings
+
+BOOT_DISK_GB = 100
+"""Driver, engine and logs; the weights lie in memory. Local SSDs come with the machine type."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuNodeArgs:
+    """settings: checked by `mayfly.settings`. foundation: what the VM stands on."""
+
+    settings: SessionSettings
+    foundation: FoundationOutputs
+
+
+class GpuNode(pulumi.ComponentResource):
+    """One GPU VM that dies on time even if every part of ours is dead.
+
+    It has no address on the internet unless `nodeInternet` says so. vm_id: Compute's numeric id,
+    another for each VM under the same name. created_at: RFC 3339.
+    """
+
+    vm_id: pulumi.Output[str]
+    created_at: pulumi.Output[str]
+
+    def __init__(
+        self, name: str, args: GpuNodeArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("mayfly:components:GpuNode", name, None, opts)
+        settings, foundation, vm = args.settings, args.foundation, args.settings.vm
+        machine = MACHINES[vm.machine]
+        told = vm_settings.for_session(settings, foundation, machine.gpus)
+        made = instance(
+            f"{name}-vm",
+            InstanceArgs(
+                project=vm.project,
+                vm_name=vm.vm_name,
+                zone=vm.zone,
+                machine=vm.machine,
+                provisioning=vm.provisioning,
+                max_life_s=vm.limits.max_life_s,
+                image=vm.image,
+                boot_disk_gb=BOOT_DISK_GB,
+                boot_disk_type=machine.boot_disk,
+                subnet=foundation.subnets[vm.region],
+                email=foundation.node_email,
+                external=settings.node_internet,
+                metadata=vm_settings.metadata(told),
+                labels=labels.of_vm(vm),
+            ),
+            self,
+        )
+        self.vm_id = made.instance_id
+        self.created_at = made.creation_timestamp
+        self.register_outputs({"vm_id": self.vm_id, "created_at": self.created_at})

@@ -1,0 +1,74 @@
+"""The guard before a change that would replace a running VM: none is lost to a config edit."""
+
+from typing import Any
+
+import pulumi
+import pulumi_gcp as gcp
+
+from components.instance import MODELS
+from mayfly import names
+from mayfly.settings import VmSettings
+
+INSTANCE = "gcp:compute/instance:Instance"
+
+
+def guard(settings: VmSettings) -> None:
+    """RunError if this `up` would replace a VM that lives, unless `allowReplace` is set.
+
+    Looks where the last update put the VM, not where the configuration would put it now.
+    """
+    if settings.allow_replace:
+        return
+    zone = _last_zone(settings)
+    if zone is None:
+        return
+    vm = _find(settings, zone)
+    if vm is None:
+        return
+    changes = _changes(settings, zone, vm)
+    if changes:
+        raise pulumi.RunError(
+            f"This would replace {settings.vm_name}, which is there and billed: "
+            f"{'; '.join(changes)}.\n"
+            "Nothing was changed; the VM runs on as it is.\n"
+            f"Try: pulumi destroy --stack {settings.session}, or, to replace it, "
+            f"pulumi config set mayfly:allowReplace true --stack {settings.session}"
+        )
+
+
+def _last_zone(settings: VmSettings) -> str | None:
+    """The zone of the Instance in this stack's state; None if there is none."""
+    stack = names.full_stack(settings.session)
+    answer = pulumi.runtime.invoke(
+        "pulumi:pulumi:readStackResourceOutputs", {"stackName": stack}
+    ).value
+    resources = (answer or {}).get("outputs") or {}
+    for resource in resources.values():
+        if resource.get("type") == INSTANCE:
+            zone = (resource.get("outputs") or {}).get("zone")
+            return str(zone) if zone else None
+    return None
+
+
+def _find(settings: VmSettings, zone: str) -> gcp.compute.GetInstanceResult | None:
+    """The VM as Compute has it now; None if it is gone."""
+    try:
+        return gcp.compute.get_instance(name=settings.vm_name, zone=zone, project=settings.project)
+    except Exception as error:
+        # The SDK raises a bare Exception here: the text is all there is to go by.
+        if "was not found" in str(error):
+            return None
+        raise
+
+
+def _changes(settings: VmSettings, zone: str, vm: gcp.compute.GetInstanceResult) -> list[str]:
+    """ "key: old -> new" for each configured value that only a new VM can take."""
+    scheduling: Any = vm.schedulings[0] if vm.schedulings else None
+    seconds = scheduling.max_run_durations[0].seconds if scheduling.max_run_durations else 0
+    pairs = (
+        ("mayfly:zone", zone, settings.zone),
+        ("mayfly:machine", vm.machine_type.rpartition("/")[2], settings.machine),
+        ("mayfly:provisioning", scheduling.provisioning_model, MODELS[settings.provisioning]),
+        ("life in seconds", int(seconds), settings.limits.max_life_s),
+    )
+    return [f"{key}: {old} -> {new}" for key, old, new in pairs if old != new]

@@ -1,0 +1,62 @@
+"""What runs on the VMs, packed so that the same files always give the same bytes."""
+
+import base64
+import gzip
+import hashlib
+import io
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pulumi
+
+from mayfly.settings import NOTHING_DONE
+
+ROOT = Path(__file__).resolve().parent.parent
+BOOT = ROOT / "startup/boot.sh"
+LIMIT_BYTES = 64 * 1024
+"""Of the text in metadata. Google allows 256 KiB a value; what is larger belongs in the bucket."""
+
+
+@dataclass(frozen=True)
+class StartupArchive:
+    """text: base64 of the tar.gz. sha256: of the tar.gz, hexadecimal."""
+
+    text: str
+    sha256: str
+
+
+def files() -> dict[str, Path]:
+    """Path in the archive -> file: startup/ (boot.sh travels as itself) and the idle rule."""
+    found = {
+        str(path.relative_to(ROOT)): path
+        for path in sorted((ROOT / "startup").rglob("*"))
+        if path.is_file() and path != BOOT and "__pycache__" not in path.parts
+    }
+    return {**found, "mayfly/idle.py": ROOT / "mayfly/idle.py"}
+
+
+def build(found: Mapping[str, Path] | None = None) -> StartupArchive:
+    """The archive; RunError if it would not fit into metadata."""
+    data = gzip.compress(_tar(files() if found is None else found), mtime=0)
+    text = base64.b64encode(data).decode()
+    if len(text) > LIMIT_BYTES:
+        raise pulumi.RunError(
+            f"The startup archive is {len(text)} bytes long; a VM's metadata takes {LIMIT_BYTES}.\n"
+            f"{NOTHING_DONE}\nMove what is large out of startup/ and into the bucket."
+        )
+    return StartupArchive(text, hashlib.sha256(data).hexdigest())
+
+
+def _tar(found: Mapping[str, Path]) -> bytes:
+    """Names sorted, no times, no owners; executable where the name says that it is a script."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, path in sorted(found.items()):
+            data = path.read_bytes()
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            entry.mode = 0o755 if name.endswith(".sh") else 0o644
+            tar.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
