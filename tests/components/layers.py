@@ -1,0 +1,66 @@
+"""The three layers as programs, with the smallest configuration that works."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.components.mocks import PROJECT, Call, World, run_program
+
+OUTPUTS = "pulumi:pulumi:readStackOutputs"
+OWN_STATE = "pulumi:pulumi:readStackResourceOutputs"
+INSTANCE = "gcp:compute/getInstance:getInstance"
+SUBNET = "https://www.googleapis.com/compute/v1/projects/proj-1/regions/us-central1/subnetworks/s"
+
+RATE = {
+    "mayfly:hourlyUsd": "52.96",
+    "mayfly:rateSource": "a price page",
+    "mayfly:rateDate": "2026-09-19",
+}
+FOUNDATION = {
+    "project": PROJECT,
+    "regions": ["us-central1"],
+    "subnets": {"us-central1": SUBNET},
+    "network": "net",
+    "node_email": f"mayfly-node@{PROJECT}.iam.gserviceaccount.com",
+    "seeder_email": f"mayfly-seeder@{PROJECT}.iam.gserviceaccount.com",
+    "reaper_email": f"mayfly-reaper@{PROJECT}.iam.gserviceaccount.com",
+    "weights_bucket": f"{PROJECT}-mayfly-weights",
+    "cache_bucket": f"{PROJECT}-mayfly-cache",
+    "state_bucket": f"{PROJECT}-mayfly-state",
+    "api_key": "k-e-y",
+    "api_key_secret": f"projects/{PROJECT}/secrets/mayfly-api-key",
+    "hf_token_secret": "",
+    "reaper_uri": "https://reaper.run/",
+    "reaper_job": "mayfly-reaper",
+}
+
+
+def outputs_of(values: Mapping[str, Any]) -> Call:
+    return lambda args: {"name": args["name"], "outputs": dict(values)}
+
+
+def fresh(foundation: Mapping[str, Any] = FOUNDATION) -> dict[str, Call]:
+    """A backend that holds a foundation, and this stack without any resource."""
+    return {
+        OUTPUTS: outputs_of(foundation),
+        OWN_STATE: lambda args: {"name": args["stackName"], "outputs": {}},
+    }
+
+
+def foundation(**more: str) -> World:
+    return run_program(
+        {"gcp:project": PROJECT, "mayfly:layer": "foundation", **_keys(more)}, stack="foundation"
+    )
+
+
+def seed(calls: Mapping[str, Call] | None = None, **more: str) -> World:
+    config = {"gcp:project": PROJECT, "mayfly:layer": "seed", **RATE, **_keys(more)}
+    return run_program(config, stack="seed", calls=fresh() if calls is None else calls)
+
+
+def session(calls: Mapping[str, Call] | None = None, **more: str) -> World:
+    config = {"gcp:project": PROJECT, "mayfly:layer": "session", **RATE, **_keys(more)}
+    return run_program(config, stack="dev", calls=fresh() if calls is None else calls)
+
+
+def _keys(more: Mapping[str, str]) -> dict[str, str]:
+    return {f"mayfly:{key}": value for key, value in more.items()}
