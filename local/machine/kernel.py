@@ -86,17 +86,17 @@ def bind(source: str, target: str, *, read_only: bool = True) -> None:
 
 def freeze(target: str) -> None:
     """Make the mount at `target`, and every one below it, read-only."""
-    _set_read_only(target, read_only=True)
+    _set_read_only(target, recursive=True)
 
 
-def thaw(target: str) -> None:
-    """Undo `freeze` for one mount; refused for mounts of a parent namespace."""
-    _set_read_only(target, read_only=False, recursive=False)
+def freeze_alone(target: str) -> None:
+    """Make only the mount at `target` read-only."""
+    _set_read_only(target, recursive=False)
 
 
-def _set_read_only(target: str, *, read_only: bool, recursive: bool = True) -> None:
-    attributes = (_MOUNT_ATTR_RDONLY, 0) if read_only else (0, _MOUNT_ATTR_RDONLY)
-    buffer = struct.pack("QQQQ", *attributes, 0, 0)  # attr_set, attr_clr, propagation, userns_fd
+def _set_read_only(target: str, *, recursive: bool) -> None:
+    # struct mount_attr: attr_set, attr_clr, propagation, userns_fd
+    buffer = struct.pack("QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
     result = _libc.syscall(
         ctypes.c_long(_SYS_MOUNT_SETATTR),
         ctypes.c_int(_AT_FDCWD),
