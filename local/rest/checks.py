@@ -108,9 +108,11 @@ class Checker:
         return clean
 
     def _required(self, clean: dict[str, Any], properties: dict[str, Any], at: str) -> None:
+        if self._method.http == "PATCH":
+            return  # the documents mark some fields, Google does not want them
         for name, schema in properties.items():
             needed = self._method.id in schema.get("annotations", {}).get("required", [])
-            if needed and clean.get(name) in (None, "") and name != "network":
+            if needed and clean.get(name) in (None, ""):
                 where = self._join(at, name)
                 if self._style is Style.LEGACY and name == "name" and "pattern" in schema:
                     text = (

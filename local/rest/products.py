@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from local.rest.compute import service as compute
 from local.rest.service import Service
 
-SERVICES: tuple[Service, ...] = ()
+SERVICES: tuple[Service, ...] = (compute,)

@@ -21,7 +21,8 @@ class World:
 
     project, project_number: the one project there is. base_url: where this app is served, set by
     whoever serves it, without a trailing slash. clock: Unix seconds.
-    enabled: says whether a project has an API switched on ("run.googleapis.com").
+    enabled: says whether the project has an API switched on ("run.googleapis.com").
+    service_account_exists: by email. Both are set by the products that know.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class World:
         self.calls = Calls()
         self.faults = Faults()
         self.enabled: Callable[[str], bool] = lambda api: True
+        self.service_account_exists: Callable[[str], bool] = lambda email: True
         self._parts: dict[type, Any] = {}
         self._last_id = 1_000_000_000_000_000_000
         self._closers: list[Callable[[], None]] = []

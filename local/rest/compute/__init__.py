@@ -1,0 +1,27 @@
+"""Compute Engine: `service` holds every handler of compute.v1 and compute.beta."""
+
+from local.rest.compute import (
+    changes,
+    disks,
+    firewalls,
+    images,
+    instances,
+    networks,
+    operations,
+    places,
+    routers,
+)
+from local.rest.compute.service import service
+
+__all__ = [
+    "changes",
+    "disks",
+    "firewalls",
+    "images",
+    "instances",
+    "networks",
+    "operations",
+    "places",
+    "routers",
+    "service",
+]
