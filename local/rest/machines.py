@@ -7,18 +7,23 @@ from typing import Any, Protocol
 
 
 class Machines(Protocol):
-    """What boots instances. Called from any thread, never under the world's lock.
+    """What boots instances. Called from any thread; `update` alone under the world's lock.
 
-    The three callbacks are set by the REST fake: guest_attributes(instance_id, "ns/key", value),
-    powered_off(instance_id) when the guest halted, token(service account email).
+    The callbacks are set by the REST fake: guest_attributes(instance_id, "ns/key", value or None
+    for a deleted one), powered_off(instance_id) when the guest halted by itself, token(service
+    account email), identity(service account email, audience).
     """
 
-    guest_attributes: Callable[[str, str, str], None]
+    guest_attributes: Callable[[str, str, str | None], None]
     powered_off: Callable[[str], None]
     token: Callable[[str], str]
+    identity: Callable[[str, str], str]
 
     def boot(self, instance: dict[str, Any]) -> None:
         """Start the machine's processes; `instance` is the REST resource as stored."""
+
+    def update(self, instance: dict[str, Any]) -> None:
+        """The resource has changed: the metadata server answers from this one now."""
 
     def stop(self, instance_id: str) -> None:
         """Ask the guest to halt, then make it; returns when nothing runs."""
@@ -36,9 +41,10 @@ class Machines(Protocol):
 class NoMachines:
     """Instances that run nothing: for tests of the REST fake alone."""
 
-    guest_attributes: Callable[[str, str, str], None]
+    guest_attributes: Callable[[str, str, str | None], None]
     powered_off: Callable[[str], None]
     token: Callable[[str], str]
+    identity: Callable[[str, str], str]
 
     def __init__(self) -> None:
         self.events: list[tuple[str, str]] = []
@@ -46,6 +52,9 @@ class NoMachines:
 
     def boot(self, instance: dict[str, Any]) -> None:
         self.events.append(("boot", instance["id"]))
+
+    def update(self, instance: dict[str, Any]) -> None:
+        self.events.append(("update", instance["id"]))
 
     def stop(self, instance_id: str) -> None:
         self.events.append(("stop", instance_id))

@@ -21,6 +21,7 @@ class World:
 
     project, project_number: the one project there is. base_url: where this app is served, set by
     whoever serves it, without a trailing slash. clock: Unix seconds.
+    settings: kept and changed in place: machines made with the same dict see every change.
     enabled: says whether the project has an API switched on ("run.googleapis.com").
     service_account_exists: by email. Both are set by the products that know.
     """
@@ -41,7 +42,8 @@ class World:
         self.clock = clock
         self.lock = threading.RLock()
         self.machines: Machines = machines or NoMachines()
-        self.settings = changed(DEFAULTS, settings or {})
+        self.settings: dict[str, Any] = {} if settings is None else settings
+        self.settings.update(changed(DEFAULTS, self.settings))
         self.identity = Identity(user, clock)
         self.calls = Calls()
         self.faults = Faults()
@@ -67,7 +69,7 @@ class World:
     def change_settings(self, changes: dict[str, Any]) -> dict[str, Any]:
         """Settings after the change; SettingError names each wrong one."""
         with self.lock:
-            self.settings = changed(self.settings, changes)
+            self.settings.update(changed(self.settings, changes))
             return dict(self.settings)
 
     def on_close(self, closer: Callable[[], None]) -> None:

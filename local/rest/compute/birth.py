@@ -39,9 +39,7 @@ class Birth:
         self._plan_disks()
         instance = self.store.new(self.where, "instances", fields)
         give_labels(instance, self.body.get("labels", {}))
-        instance["disks"] = [
-            self._attach(instance, i, *plan) for i, plan in enumerate(self._disks)
-        ]
+        instance["disks"] = [self._attach(instance, i, *plan) for i, plan in enumerate(self._disks)]
         return instance
 
     def _fields(self) -> Body:
@@ -50,9 +48,7 @@ class Birth:
         self._check_accelerators()
         fields = {k: v for k, v in body.items() if k not in _DROPPED}
         fields |= {
-            "machineType": link(
-                self.store.path(self.where, "machineTypes", self.kind.name)
-            ),
+            "machineType": link(self.store.path(self.where, "machineTypes", self.kind.name)),
             "scheduling": rules.scheduling(
                 body.get("scheduling", {}), self.kind, "resource.scheduling"
             ),
@@ -107,9 +103,7 @@ class Birth:
         field = f"resource.networkInterfaces[{i}]"
         subnet = self._subnet(nic, field)
         network = self.store.get(path_of(subnet["network"], self.project, ""))
-        configs = [
-            self._access(c, f"{field}.accessConfigs") for c in nic.get("accessConfigs", [])
-        ]
+        configs = [self._access(c, f"{field}.accessConfigs") for c in nic.get("accessConfigs", [])]
         made = nic | {
             "kind": "compute#networkInterface",
             "name": f"nic{i}",
@@ -212,7 +206,7 @@ class Birth:
             "index": index,
             "boot": disk.get("boot", False),
             "autoDelete": disk.get("autoDelete", False),
-            "interface": disk.get("interface", "NVME" if self.kind.gpus else "SCSI"),
+            "interface": disk.get("interface", "SCSI"),
         }
         if planned is None:
             return attached | {

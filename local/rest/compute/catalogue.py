@@ -32,7 +32,9 @@ _ZONE_LETTERS = {
     "us-west4": "abc",
 }
 REGIONS = tuple(_ZONE_LETTERS)
-ZONES = tuple(f"{region}-{letter}" for region, letters in _ZONE_LETTERS.items() for letter in letters)
+ZONES = tuple(
+    f"{region}-{letter}" for region, letters in _ZONE_LETTERS.items() for letter in letters
+)
 
 
 def region_of(zone: str) -> str:
@@ -94,8 +96,19 @@ _A2_ULTRA = (
     "us-east5-a",
     "us-east5-b",
 )
-_A2 = ("asia-northeast1-a", "asia-southeast1-c", "europe-west4-a", "us-central1-a", "us-central1-b",
-       "us-central1-c", "us-central1-f", "us-east1-b", "us-west1-b", "us-west3-b", "us-west4-b")
+_A2 = (
+    "asia-northeast1-a",
+    "asia-southeast1-c",
+    "europe-west4-a",
+    "us-central1-a",
+    "us-central1-b",
+    "us-central1-c",
+    "us-central1-f",
+    "us-east1-b",
+    "us-west1-b",
+    "us-west3-b",
+    "us-west4-b",
+)
 _A3_HIGH = (
     "asia-northeast1-b",
     "asia-southeast1-b",

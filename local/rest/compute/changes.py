@@ -9,7 +9,7 @@ from local.rest.compute import rules
 from local.rest.compute.birth import SHIELDED, access_config
 from local.rest.compute.catalogue import offered
 from local.rest.compute.instances import find
-from local.rest.compute.labels import set_labels
+from local.rest.compute.labels import give_labels, wanted_labels
 from local.rest.compute.life import Life
 from local.rest.compute.links import last, link
 from local.rest.compute.operations import Operations, at_once
@@ -24,6 +24,16 @@ ONLY_STOPPED = ("preemptible", "provisioningModel", "maxRunDuration", "terminati
 
 def _kind(call: Call) -> str:
     return call.method_id.rpartition(".")[2]
+
+
+def _applied(call: Call, instance: Instance, work: Callable[[], Any]) -> dict[str, Any]:
+    """An operation that changes the instance at once; its metadata server hears of it."""
+
+    def change() -> None:
+        work()
+        call.world.of(Life).changed(instance)
+
+    return at_once(call, _kind(call), instance, change)
 
 
 def _require_stopped(instance: Instance, what: str) -> None:
@@ -42,7 +52,7 @@ def set_metadata(call: Call) -> dict[str, Any]:
     if call.body.get("fingerprint") != instance["metadata"]["fingerprint"]:
         raise ApiError(412, "Supplied fingerprint does not match current metadata fingerprint.")
     block = rules.metadata(call.body, "metadata")
-    return at_once(call, _kind(call), instance, lambda: instance.update(metadata=block))
+    return _applied(call, instance, lambda: instance.update(metadata=block))
 
 
 @method("instances.setTags")
@@ -52,15 +62,15 @@ def set_tags(call: Call) -> dict[str, Any]:
     if call.body.get("fingerprint") != instance["tags"]["fingerprint"]:
         raise ApiError(412, "Supplied fingerprint does not match current tags fingerprint.")
     block = rules.tags(call.body, "tags")
-    return at_once(call, _kind(call), instance, lambda: instance.update(tags=block))
+    return _applied(call, instance, lambda: instance.update(tags=block))
 
 
 @method("instances.setLabels")
 def label(call: Call) -> dict[str, Any]:
     """Replace the labels, if the caller has seen the current ones."""
     instance = find(call)
-    set_labels(call, instance)
-    return at_once(call, _kind(call), instance)
+    labels = wanted_labels(call, instance)
+    return at_once(call, _kind(call), instance, lambda: give_labels(instance, labels))
 
 
 @method("instances.setScheduling")
@@ -76,7 +86,7 @@ def set_scheduling(call: Call) -> dict[str, Any]:
             if merged.get(name) != instance["scheduling"].get(name):
                 _require_stopped(instance, f"scheduling.{name}")
     block = rules.scheduling(merged, machine, "scheduling")
-    return at_once(call, _kind(call), instance, lambda: instance.update(scheduling=block))
+    return _applied(call, instance, lambda: instance.update(scheduling=block))
 
 
 @method("instances.setMachineType")
@@ -89,7 +99,7 @@ def set_machine_type(call: Call) -> dict[str, Any]:
         call.body.get("machineType"), call.world.project, zone, "machineType"
     )
     path = call.world.of(Store).path(place(call), "machineTypes", machine.name)
-    return at_once(call, _kind(call), instance, lambda: instance.update(machineType=link(path)))
+    return _applied(call, instance, lambda: instance.update(machineType=link(path)))
 
 
 @method("instances.setServiceAccount")
@@ -110,7 +120,7 @@ def set_service_account(call: Call) -> dict[str, Any]:
         if accounts:
             instance["serviceAccounts"] = accounts
 
-    return at_once(call, _kind(call), instance, work)
+    return _applied(call, instance, work)
 
 
 @method("instances.setDeletionProtection")
@@ -119,7 +129,7 @@ def set_deletion_protection(call: Call) -> dict[str, Any]:
     store = call.world.of(Store)
     instance = store.get(store.path(place(call), "instances", call["resource"]))
     on = call.query.get("deletionProtection", "true") == "true"
-    return at_once(call, _kind(call), instance, lambda: instance.update(deletionProtection=on))
+    return _applied(call, instance, lambda: instance.update(deletionProtection=on))
 
 
 @method("instances.updateShieldedInstanceConfig")
@@ -128,9 +138,7 @@ def update_shielded(call: Call) -> dict[str, Any]:
     instance = find(call)
     _require_stopped(instance, "Shielded instance config")
     block = SHIELDED | instance["shieldedInstanceConfig"] | call.body
-    return at_once(
-        call, _kind(call), instance, lambda: instance.update(shieldedInstanceConfig=block)
-    )
+    return _applied(call, instance, lambda: instance.update(shieldedInstanceConfig=block))
 
 
 @method("instances.setDiskAutoDelete")
@@ -142,7 +150,7 @@ def set_disk_auto_delete(call: Call) -> dict[str, Any]:
     if disk is None:
         raise rules.invalid("deviceName", name, "No disk with that device name is attached.")
     on = call.query["autoDelete"] == "true"
-    return at_once(call, _kind(call), instance, lambda: disk.update(autoDelete=on))
+    return _applied(call, instance, lambda: disk.update(autoDelete=on))
 
 
 def _interface(call: Call, instance: Instance) -> dict[str, Any]:
@@ -159,13 +167,9 @@ def add_access_config(call: Call) -> dict[str, Any]:
     instance = find(call)
     nic = _interface(call, instance)
     if nic.get("accessConfigs"):
-        raise ApiError(
-            400, "At most one access config currently supported.", reason="invalid"
-        )
+        raise ApiError(400, "At most one access config currently supported.", reason="invalid")
     config = access_config(call.world.of(Store), call.body, "accessConfigs")
-    return at_once(
-        call, _kind(call), instance, lambda: nic.update(accessConfigs=[config])
-    )
+    return _applied(call, instance, lambda: nic.update(accessConfigs=[config]))
 
 
 @method("instances.deleteAccessConfig")
@@ -176,7 +180,7 @@ def delete_access_config(call: Call) -> dict[str, Any]:
     name = call.query["accessConfig"]
     if name not in [c["name"] for c in nic.get("accessConfigs", [])]:
         raise rules.invalid("accessConfig", name, "There is no such access config.")
-    return at_once(call, _kind(call), instance, lambda: nic.pop("accessConfigs"))
+    return _applied(call, instance, lambda: nic.pop("accessConfigs"))
 
 
 @method("instances.setSecurityPolicy")

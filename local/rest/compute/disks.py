@@ -7,7 +7,7 @@ from typing import Any
 from local.rest.compute.catalogue import DISK_TYPES
 from local.rest.compute.images import GUEST_FEATURES, image_id
 from local.rest.compute.images_data import Image, find
-from local.rest.compute.labels import check_labels, give_labels, set_labels
+from local.rest.compute.labels import check_labels, give_labels, wanted_labels
 from local.rest.compute.links import last, link, path_of
 from local.rest.compute.listing import aggregated, listed
 from local.rest.compute.operations import Operations, at_once
@@ -74,7 +74,6 @@ def disk_fields(name: str, size_gb: int, kind: str, image: Image | None) -> dict
         "type": kind,
         "status": "READY",
         "physicalBlockSizeBytes": "4096",
-        "enableConfidentialCompute": False,
     }
     if image:
         fields |= {
@@ -134,8 +133,8 @@ def aggregated_list(call: Call) -> dict[str, Any]:
 def label(call: Call) -> dict[str, Any]:
     """Replace a disk's labels."""
     disk = _disk(call, "resource")
-    set_labels(call, disk)
-    return at_once(call, "setLabels", disk)
+    labels = wanted_labels(call, disk)
+    return at_once(call, "setLabels", disk, lambda: give_labels(disk, labels))
 
 
 @method("disks.resize")

@@ -51,7 +51,8 @@ def parse(text: str) -> Tree:
 
 def _invalid(text: str) -> ApiError:
     return ApiError(
-        400, f"Invalid value for field 'filter': '{text}'. Invalid list filter expression.",
+        400,
+        f"Invalid value for field 'filter': '{text}'. Invalid list filter expression.",
         reason="invalid",
     )
 

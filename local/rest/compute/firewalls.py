@@ -35,9 +35,7 @@ def _check(store: Store, rule: dict[str, Any]) -> None:
     rule["network"] = network["selfLink"]
     allowed, denied = rule.get("allowed"), rule.get("denied")
     if bool(allowed) == bool(denied):
-        raise _invalid(
-            "resource", "", "Exactly one of 'allowed' and 'denied' must be specified."
-        )
+        raise _invalid("resource", "", "Exactly one of 'allowed' and 'denied' must be specified.")
     name = "allowed" if allowed else "denied"
     for i, entry in enumerate(allowed or denied or []):
         _check_entry(entry, f"resource.{name}[{i}]")
@@ -78,9 +76,7 @@ def _check_range(block: str, field: str) -> None:
 
 
 def _invalid(field: str, value: Any, rule: str) -> ApiError:
-    return ApiError(
-        400, f"Invalid value for field '{field}': '{value}'. {rule}", reason="invalid"
-    )
+    return ApiError(400, f"Invalid value for field '{field}': '{value}'. {rule}", reason="invalid")
 
 
 def _firewall(call: Call) -> dict[str, Any]:

@@ -39,13 +39,13 @@ def _refused(text: str) -> ApiError:
     return ApiError(400, text, reason="invalid")
 
 
-def set_labels(call: Call, resource: dict[str, Any]) -> None:
-    """Replace a resource's labels, if the caller has seen the current ones."""
-    labels = call.body.get("labels", {})
+def wanted_labels(call: Call, resource: dict[str, Any]) -> dict[str, str]:
+    """The labels of a setLabels request, if the caller has seen the current ones."""
+    labels: dict[str, str] = call.body.get("labels", {})
     check_labels(labels, "labels")
     if call.body.get("labelFingerprint") != resource.get("labelFingerprint"):
         raise ApiError(412, "Labels fingerprint either invalid or resource labels have changed")
-    give_labels(resource, labels)
+    return labels
 
 
 def give_labels(resource: dict[str, Any], labels: dict[str, str]) -> None:

@@ -1,7 +1,7 @@
 """What happens to instances in time: boot, stop, time limits, preemption, guest halts.
 
-Machines are slow and call back, so they are never called under the world's lock; what happens to
-one instance happens in order.
+Machines are slow and call back, so they are never booted or stopped under the world's lock; what
+happens to one instance happens in order.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Life:
         world.machines.guest_attributes = self.guest_wrote
         world.machines.powered_off = self.guest_halted
         world.machines.token = world.identity.mint
+        world.machines.identity = world.identity.mint_id_token
         world.on_close(self._closing.set)
 
     def carry_out(
@@ -124,9 +125,15 @@ class Life:
         with self._turns[instance["id"]]:
             if not self._set_status(instance, "STOPPING"):
                 return
+            self.world.machines.stop(instance["id"])
             self.world.machines.destroy(instance["id"])
             with self.world.lock:
                 self.forget(instance)
+
+    def changed(self, instance: dict[str, Any]) -> None:
+        """Tell the machine that its instance's resource has changed; the lock is held."""
+        if instance["status"] in ALIVE:
+            self.world.machines.update(copy.deepcopy(instance))
 
     def forget(self, instance: dict[str, Any]) -> None:
         """Remove the resource and its auto-delete disks; the lock is held."""
@@ -212,15 +219,17 @@ class Life:
 
     # --- the machines' callbacks -----------------------------------------------------------
 
-    def guest_wrote(self, instance_id: str, key: str, value: str) -> None:
-        """A guest attribute ("ns/key"); ignored unless the instance's metadata allows them."""
+    def guest_wrote(self, instance_id: str, key: str, value: str | None) -> None:
+        """A guest attribute ("ns/key"; None: deleted), if the instance's metadata allows them."""
         with self.world.lock:
             instance = self.store.by_id("instances", instance_id)
             if instance is None:
                 return
             allowed = value_of(instance["metadata"], "enable-guest-attributes").upper() == "TRUE"
-            if allowed:
+            if allowed and value is not None:
                 self.attributes[instance_id][key] = value
+            elif allowed:
+                self.attributes[instance_id].pop(key, None)
 
     def guest_halted(self, instance_id: str) -> None:
         """The guest shut itself down: TERMINATED, and no time limit any more."""
@@ -232,7 +241,5 @@ class Life:
             operation = self.operations.start(
                 "compute.instances.guestTerminate", instance, "zones/" + last(instance["zone"])
             )
-            self.operations.finish(
-                operation, message="Instance terminated by guest OS shutdown."
-            )
+            self.operations.finish(operation, message="Instance terminated by guest OS shutdown.")
             self.operations.shown(operation)

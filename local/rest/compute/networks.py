@@ -104,9 +104,7 @@ def insert_subnetwork(call: Call) -> dict[str, Any]:
     store = call.world.of(Store)
     if not call.body.get("name"):
         raise ApiError(400, "Required field 'resource.name' not specified", reason="required")
-    network = store.referenced(
-        call.body.get("network", ""), "resource.network", "global/networks"
-    )
+    network = store.referenced(call.body.get("network", ""), "resource.network", "global/networks")
     if network["autoCreateSubnetworks"]:
         raise ApiError(
             400,
@@ -151,9 +149,7 @@ def _range(text: str, field: str) -> ipaddress.IPv4Network:
     return block
 
 
-def _refuse_overlap(
-    store: Store, network: dict[str, Any], block: ipaddress.IPv4Network
-) -> None:
+def _refuse_overlap(store: Store, network: dict[str, Any], block: ipaddress.IPv4Network) -> None:
     for other in store.all("subnetworks"):
         taken = ipaddress.IPv4Network(other["ipCidrRange"])
         if other["network"] == network["selfLink"] and block.overlaps(taken):

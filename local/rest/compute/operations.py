@@ -172,9 +172,7 @@ def get(call: Call) -> dict[str, Any]:
     return operations.shown(operations.get(call["operation"], place(call)), polled=True)
 
 
-@method(
-    "zoneOperations.wait", "regionOperations.wait", "globalOperations.wait", locked=False
-)
+@method("zoneOperations.wait", "regionOperations.wait", "globalOperations.wait", locked=False)
 def wait(call: Call) -> dict[str, Any]:
     """Until it is DONE, 2 minutes at most."""
     operations = call.world.of(Operations)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from local.rest.compute.labels import check_labels, give_labels, set_labels
+from local.rest.compute.labels import check_labels, give_labels, wanted_labels
 from local.rest.compute.listing import aggregated, listed
 from local.rest.compute.operations import at_once
 from local.rest.compute.service import method, place
@@ -45,7 +45,8 @@ def _nats(store: Store, nats: list[dict[str, Any]], region: str) -> list[dict[st
         checked.append(NAT_DEFAULTS | nat | ({"subnetworks": subnets} if subnets else {}))
     if len({n["name"] for n in checked}) != len(checked):
         raise ApiError(
-            400, "Invalid value for field 'resource.nats': ''. NAT names must be unique.",
+            400,
+            "Invalid value for field 'resource.nats': ''. NAT names must be unique.",
             reason="invalid",
         )
     return checked
@@ -179,8 +180,8 @@ def label_address(call: Call) -> dict[str, Any]:
     """Replace an address's labels."""
     store = call.world.of(Store)
     address = store.get(store.path(place(call), "addresses", call["resource"]))
-    set_labels(call, address)
-    return at_once(call, "setLabels", address)
+    labels = wanted_labels(call, address)
+    return at_once(call, "setLabels", address, lambda: give_labels(address, labels))
 
 
 @method("addresses.delete")

@@ -95,7 +95,8 @@ def _check_maintenance(
         raise ApiError(400, "Instances with guest accelerators do not support live migration.")
     if policy == "TERMINATE" and kind.family == "e2" and not short_lived:
         raise ApiError(
-            400, "e2 instances do not support onHostMaintenance=TERMINATE unless they are preemptible."
+            400,
+            "e2 instances do not support onHostMaintenance=TERMINATE unless they are preemptible.",
         )
 
 
@@ -137,7 +138,9 @@ def _check_life(result: dict[str, Any], short_lived: bool, field: str) -> None:
 def _check_run(result: dict[str, Any], model: str, field: str) -> None:
     if "terminationTime" in result:
         raise invalid(
-            f"{field}.maxRunDuration", "", "Only one of maxRunDuration and terminationTime can be set."
+            f"{field}.maxRunDuration",
+            "",
+            "Only one of maxRunDuration and terminationTime can be set.",
         )
     seconds = int(result["maxRunDuration"].get("seconds", 0))
     longest = LONGEST_FLEX_S if model == "FLEX_START" else LONGEST_RUN_S

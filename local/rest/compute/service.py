@@ -55,7 +55,9 @@ def _check_place(call: Call) -> None:
         value = call.params.get(name)
         if value is not None and value not in known:
             raise ApiError(
-                400, f"Invalid value for field '{name}': '{value}'. Unknown {name}.", reason="invalid"
+                400,
+                f"Invalid value for field '{name}': '{value}'. Unknown {name}.",
+                reason="invalid",
             )
 
 

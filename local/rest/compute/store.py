@@ -50,9 +50,7 @@ class Store:
         found = self._resources.get(path)
         stem, _, name = path.rpartition("/")
         if found is None and name.isdigit():
-            found = next(
-                (r for p, r in self._under(stem) if r["id"] == name), None
-            )
+            found = next((r for p, r in self._under(stem) if r["id"] == name), None)
         return found
 
     def get(self, path: str) -> dict[str, Any]:
