@@ -4,7 +4,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tools import environment, golang, gsutil, pulumi
+from tools import engine as pulumi_engine
+from tools import environment, golang, gsutil
 from tools.say import SetupError, say
 from tools.store import Slot
 
@@ -24,7 +25,7 @@ def setup() -> None:
 
 def engine() -> None:
     """The tools, linked into `.venv/bin`."""
-    found = pulumi.find()
+    found = pulumi_engine.find()
     environment.link("pulumi", found)
     environment.language_host(found)
     for name, version, package, duration in BUILT:

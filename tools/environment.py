@@ -49,7 +49,7 @@ def language_host(engine: Path) -> None:
         place.unlink(missing_ok=True)
         return
     script = ROOT / "tools/language_host.py"
-    text = f'#!/bin/sh\nexec "{BIN}/python" "{script}" "$@"\n'
+    text = f'#!/bin/sh\nexec "{BIN}/python" -P "{script}" "$@"\n'
     if not place.is_file() or place.read_text() != text:
         fresh = BIN / f".{place.name}.new"
         fresh.write_text(text)
