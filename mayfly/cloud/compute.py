@@ -37,8 +37,8 @@ class Compute:
         instance_id: the number, not the name: a new VM under the old name is then safe.
         """
         call = Call(method="DELETE", url=self._instance_url(zone, instance_id))
-        response = self._http.send(call, allow=MISSING).response
-        return None if response.status_code == 404 else str(response.json()["name"])
+        answer = self._http.send(call, allow=MISSING)
+        return None if answer.missing else str(answer.json()["name"])
 
     def operation(self, zone: str, name: str) -> dict[str, Any] | None:
         """Read one zone operation; None when Google no longer (or not yet) has it."""
@@ -69,17 +69,17 @@ class Compute:
 
     def _read(self, url: str, params: dict[str, str | int] | None = None) -> dict[str, Any] | None:
         call = Call(method="GET", url=url, params=params)
-        response = self._http.send(call, allow=MISSING).response
-        if response.status_code == 404:
+        answer = self._http.send(call, allow=MISSING)
+        if answer.missing:
             return None
-        body: dict[str, Any] = response.json()
+        body: dict[str, Any] = answer.json()
         return body
 
     def _aggregated(self, kind: str, filter: str) -> Iterator[dict[str, Any]]:
         params: dict[str, str | int] = {"filter": filter, "returnPartialSuccess": "true"}
         while True:
             url = f"{self._project_url}/aggregated/{kind}"
-            page = self._http.send(Call(method="GET", url=url, params=params)).response.json()
+            page = self._http.send(Call(method="GET", url=url, params=params)).json()
             for scope in page.get("items", {}).values():
                 yield from scope.get(kind, [])
             token = page.get("nextPageToken")

@@ -35,8 +35,8 @@ class Cloud:
         url = base_url(product) + path
         call = Call(method=method, url=url, json=body, repeatable=repeatable)
         missing = frozenset({404}) if method == "GET" else frozenset[int]()
-        response = self._http.send(call, allow=missing).response
-        return None if response.status_code == 404 else response.json()
+        answer = self._http.send(call, allow=missing)
+        return None if answer.missing else answer.json()
 
 
 def connect(project: str, retry: Retry | None = None) -> Cloud:

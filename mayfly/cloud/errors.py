@@ -7,14 +7,15 @@ from mayfly.errors import FailedError
 
 UNREACHABLE = "unreachable"
 NO_CREDENTIALS = "no-credentials"
+NOT_JSON = "not-json"
 
 
 class CloudError(FailedError):
     """One call to Google failed, retries included.
 
     status: HTTP status; 0 when no answer came.
-    reason: Google's own word ("quotaExceeded", "PERMISSION_DENIED"), "unreachable" or
-        "no-credentials".
+    reason: Google's own word ("quotaExceeded", "PERMISSION_DENIED"), "unreachable",
+        "no-credentials" or "not-json".
     message: one plain line naming the call and what Google said.
     body: the answer as it came, parsed when it is JSON; None when no answer came.
     """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from mayfly.cloud.errors import NO_CREDENTIALS, UNREACHABLE, CloudError, refusal
+from mayfly.cloud.errors import NO_CREDENTIALS, NOT_JSON, UNREACHABLE, CloudError, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +54,20 @@ class Answer:
 
     response: requests.Response
     repeated: bool
+    call: Call
+
+    @property
+    def missing(self) -> bool:
+        """True for a 404."""
+        return self.response.status_code == 404
+
+    def json(self) -> Any:
+        """The parsed body; CloudError when it is not JSON (a proxy's page, half an answer)."""
+        try:
+            return self.response.json()
+        except ValueError as error:
+            status, text = self.response.status_code, self.response.text
+            raise CloudError(status, NOT_JSON, f"{self.call}: not JSON: {error}", text) from error
 
 
 class Http:
@@ -86,7 +100,7 @@ class Http:
             else:
                 status = response.status_code
                 if status < 400 or status in allow:
-                    return Answer(response, attempt > 1)
+                    return Answer(response, attempt > 1, call)
                 if status not in RETRIED or attempt == tries:
                     raise refusal(str(call), status, response.text)
             time.sleep(delay_s * random.uniform(0.75, 1.25))

@@ -18,10 +18,10 @@ class Secrets:
         """
         version = name if "/versions/" in name else f"{name}/versions/latest"
         call = Call(method="GET", url=f"{self._base}{version}:access")
-        response = self._http.send(call, allow=frozenset({404})).response
-        if response.status_code == 404:
+        answer = self._http.send(call, allow=frozenset({404}))
+        if answer.missing:
             return None
-        return base64.b64decode(response.json()["payload"]["data"]).decode()
+        return base64.b64decode(answer.json()["payload"]["data"]).decode()
 
 
 class Scheduler:

@@ -81,7 +81,7 @@ class Storage:
         )
         answer = self._http.send(call, allow=frozenset({PRECONDITION_FAILED}))
         if answer.response.status_code != PRECONDITION_FAILED:
-            return int(answer.response.json()["generation"])
+            return int(answer.json()["generation"])
         # The first try may have worked and only its answer been lost.
         there = self.get(bucket, name) if answer.repeated else None
         return there.generation if there is not None and there.data == data else None
@@ -98,7 +98,7 @@ class Storage:
         params: dict[str, str | int] = {"prefix": prefix}
         url = f"{self._base}b/{quote(bucket, safe='')}/o"
         while True:
-            page = self._http.send(Call(method="GET", url=url, params=params)).response.json()
+            page = self._http.send(Call(method="GET", url=url, params=params)).json()
             yield from page.get("items", [])
             token = page.get("nextPageToken")
             if not token:

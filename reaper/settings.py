@@ -1,0 +1,55 @@
+"""What the foundation told the function, from its environment; what it is sent is never read."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mayfly.errors import WrongInputError
+
+REQUIRED = ("MAYFLY_PROJECT", "MAYFLY_STATE_BUCKET", "MAYFLY_FOUNDATION_STACK")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """tick_s: seconds one run may take, below the function's own timeout of 600.
+
+    stale_lock_s: age in seconds from which a state lock counts as left behind; the longest `up`.
+    """
+
+    project: str
+    state_bucket: str
+    foundation_stack: str
+    tick_s: float = 540
+    stale_lock_s: float = 3600
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """Read MAYFLY_*; WrongInputError names every variable that is missing or wrong."""
+    problems = [f"{name} is not set" for name in REQUIRED if not environment.get(name)]
+    tick_s = _seconds(environment, "MAYFLY_TICK_S", Settings.tick_s, problems)
+    stale_lock_s = _seconds(environment, "MAYFLY_STALE_LOCK_S", Settings.stale_lock_s, problems)
+    if problems:
+        raise WrongInputError("The reaper's environment: " + "; ".join(problems))
+    project, bucket, foundation = (environment[name] for name in REQUIRED)
+    return Settings(
+        project=project,
+        state_bucket=bucket,
+        foundation_stack=foundation,
+        tick_s=tick_s,
+        stale_lock_s=stale_lock_s,
+    )
+
+
+def _seconds(
+    environment: Mapping[str, str], name: str, default: float, problems: list[str]
+) -> float:
+    text = environment.get(name, "")
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        problems.append(f"{name} is {text!r}, not a number of seconds")
+    return value

@@ -1,0 +1,190 @@
+"""Destroy what is left of the stacks whose VM is gone, one run of the reaper at a time."""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mayfly import names
+from mayfly.cloud import Cloud
+from mayfly.errors import FailedError
+from reaper import engine, locks
+from reaper.clock import Clock
+from reaper.decide import leave_stack
+from reaper.destroy import STOP_GRACE_S, Outcome, destroy
+from reaper.lease import Lease, Run, acquire
+from reaper.parallel import each
+from reaper.settings import Settings
+from reaper.stack import Stack, StateError, name_of, parse
+
+# Each is an engine and two plugins in the function's 4 GiB.
+AT_ONCE = 2
+# The shortest time that is worth starting in.
+LEAST_S = 20.0
+# How long the lease outlives the run that it covers.
+LEASE_SLACK_S = 60.0
+
+
+@dataclass
+class Done:
+    """What became of the stacks: names, and (name, why) for those that wait."""
+
+    destroyed: list[str] = field(default_factory=list)
+    postponed: list[tuple[str, str]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Yard:
+    """What every destroy needs."""
+
+    cloud: Cloud
+    settings: Settings
+    clock: Clock
+    engine_root: Path
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the destroys of one run share. reasons: by session."""
+
+    lease: Lease
+    tools: Path
+    reasons: Mapping[str, str]
+    done: Done
+
+
+def read_stacks(cloud: Cloud, settings: Settings, busy: set[str]) -> tuple[list[Stack], list[str]]:
+    """Stacks that the reaper may destroy, and a line for each state that cannot be read.
+
+    busy: sessions whose VM lives; their states are not read. CloudError when none can be listed.
+    """
+    prefix = names.stack_state("").removesuffix(".json")
+    found = {
+        name_of(str(i["name"])): str(i["name"])
+        for i in cloud.storage.list(settings.state_bucket, prefix)
+    }
+    wanted = {
+        stack: path
+        for stack, path in found.items()
+        if stack is not None and stack != settings.foundation_stack and stack not in busy
+    }
+
+    def read(stack: str) -> Stack | None:
+        blob = cloud.storage.get(settings.state_bucket, wanted[stack])
+        if blob is None:
+            return None
+        try:
+            return parse(stack, blob.data)
+        except StateError as error:
+            raise FailedError(str(error)) from error
+
+    stacks, errors = [], []
+    for _, stack in each(sorted(wanted), read):
+        if isinstance(stack, FailedError):
+            errors.append(str(stack))
+        elif stack is not None and not leave_stack(stack, settings.foundation_stack):
+            stacks.append(stack)
+    return stacks, errors
+
+
+def tear_down(yard: Yard, stacks: Iterable[Stack], reasons: Mapping[str, str], done: Done) -> None:
+    """Destroy each stack whose VM is gone; `done` is filled as it goes.
+
+    reasons: why its VM ended, by session; it goes into the stack's history.
+    """
+    gone = [stack for stack in stacks if _vm_is_gone(yard.cloud, stack, done)]
+    if not gone:
+        return
+    bucket = yard.settings.state_bucket
+    lease = acquire(yard.cloud, bucket, yard.clock.now(), yard.settings.tick_s + LEASE_SLACK_S)
+    if lease is None:
+        done.postponed += [(stack.name, "another run of the reaper is at work") for stack in gone]
+        return
+    try:
+        free = [stack for stack in gone if _is_free(yard, stack, lease, done)]
+        if free:
+            work = Work(lease, engine.unpack(yard.cloud, bucket, yard.engine_root), reasons, done)
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                list(pool.map(lambda stack: _take(yard, stack, work), free))
+    finally:
+        lease.release()
+
+
+def _vm_is_gone(cloud: Cloud, stack: Stack, done: Done) -> bool:
+    """Ask Compute by name: the state may be older than the VM, and a name may have a new one."""
+    try:
+        for machine in stack.machines:
+            if not machine.name or not machine.zone:
+                continue
+            found = cloud.compute.instance(machine.zone, machine.name)
+            if found is None:
+                continue
+            if machine.id and str(found["id"]) != machine.id:
+                why = f"another VM has the name {machine.name} by now"
+                done.postponed.append((stack.name, why))
+            elif machine.id:
+                done.postponed.append((stack.name, f"VM {machine.name} is still there"))
+            return False
+    except FailedError as error:
+        done.errors.append(f"stack {stack.name}: {error}")
+        return False
+    return True
+
+
+def _is_free(yard: Yard, stack: Stack, lease: Lease, done: Done) -> bool:
+    """Remove what dead runs left locked; False while somebody is at work on the stack."""
+    bucket, now = yard.settings.state_bucket, yard.clock.now()
+    try:
+        left = [run for run in lease.left if run.stack == stack.name]
+        for lock in locks.read(yard.cloud, bucket, stack.name):
+            stale = locks.is_stale(lock, left, now, yard.settings.stale_lock_s)
+            if not stale or not locks.remove(yard.cloud, bucket, lock):
+                done.postponed.append((stack.name, f"locked by {lock.holder}"))
+                return False
+        lease.forget(stack.name)
+    except FailedError as error:
+        done.errors.append(f"stack {stack.name}: {error}")
+        return False
+    return True
+
+
+def _take(yard: Yard, stack: Stack, work: Work) -> None:
+    """Destroy one stack; whatever goes wrong with it is its own."""
+    limit_s = yard.clock.left_s() - STOP_GRACE_S
+    if limit_s < LEAST_S:
+        work.done.postponed.append((stack.name, "no time left in this run"))
+        return
+    try:
+        outcome = destroy(
+            work.tools,
+            yard.settings.state_bucket,
+            stack.name,
+            message=f"reaper: {work.reasons.get(stack.name, 'its VM is gone')}",
+            limit_s=limit_s,
+            started=work.lease.note,
+        )
+        _unlock_after(yard, work.lease, outcome.run)
+    except (FailedError, OSError) as error:
+        work.done.errors.append(f"stack {stack.name}: {error}")
+        return
+    _book(stack.name, outcome, work.done)
+
+
+def _unlock_after(yard: Yard, lease: Lease, run: Run) -> None:
+    """A destroy that had to be killed leaves its lock; the process is over, so it goes."""
+    bucket = yard.settings.state_bucket
+    for lock in locks.read(yard.cloud, bucket, run.stack):
+        if locks.is_of(lock, run):
+            locks.remove(yard.cloud, bucket, lock)
+    lease.forget(run.stack)
+
+
+def _book(stack: str, outcome: Outcome, done: Done) -> None:
+    if outcome.status == "done":
+        done.destroyed.append(stack)
+    elif outcome.status == "failed":
+        done.errors.append(f"stack {stack}: destroy failed: {outcome.text}")
+    else:
+        why = {"locked": "locked by somebody else", "timeout": "it took too long for one run"}
+        done.postponed.append((stack, why[outcome.status]))
