@@ -14,8 +14,6 @@ from pathlib import Path
 from mayfly import names
 from reaper.lease import Run
 
-# From the first, polite signal on: the engine saves its state and releases its lock.
-STOP_GRACE_S = 25.0
 TAIL_LINES = 12
 LOCKED = "the stack is currently locked"
 
@@ -36,11 +34,13 @@ def destroy(
     *,
     message: str,
     limit_s: float,
+    grace_s: float,
     started: Callable[[Run], None],
 ) -> Outcome:
     """Destroy what is left of a stack; the stack itself stays, empty, with its history.
 
-    engine: the folder that is all of PATH. started: told of the process before it is waited for.
+    engine: the folder that is all of PATH. limit_s: then it is asked to stop; grace_s later it is
+    killed. started: told of the process before it is waited for.
     The process is over when this returns.
     """
     with tempfile.TemporaryDirectory(prefix="mayfly-destroy-") as scratch:
@@ -63,11 +63,11 @@ def destroy(
                 pid=process.pid,
                 host=socket.gethostname(),
                 since=now,
-                until=now + limit_s + STOP_GRACE_S,
+                until=now + limit_s + grace_s,
             )
             try:
                 started(run)
-                in_time = _wait(process, limit_s)
+                in_time = _wait(process, limit_s, grace_s)
             finally:
                 _kill_group(process)
         text = _tail(log.read_text(errors="replace"))
@@ -106,15 +106,16 @@ def _environment(
     }
 
 
-def _wait(process: subprocess.Popen[bytes], limit_s: float) -> bool:
+def _wait(process: subprocess.Popen[bytes], limit_s: float, grace_s: float) -> bool:
     """True when the process ended by itself in time."""
     try:
         process.wait(limit_s)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGINT)
-        # One that does not stop is killed with its group next.
+        # Asked politely, the engine saves its state and releases its lock. One that does not stop
+        # is killed with its group next.
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_GRACE_S)
+            process.wait(grace_s)
         return False
     return True
 

@@ -22,6 +22,21 @@ class Settings:
     tick_s: float = 540
     stale_lock_s: float = 3600
 
+    @property
+    def grace_s(self) -> float:
+        """How long a destroy that must stop may take for that: 27 s of the usual run."""
+        return self.tick_s / 20
+
+    @property
+    def least_destroy_s(self) -> float:
+        """The shortest time that a destroy is worth starting in: 27 s of the usual run."""
+        return self.tick_s / 20
+
+    @property
+    def gone_within_s(self) -> float:
+        """How long a run waits for the VMs it ended; a GPU VM takes up to two minutes."""
+        return min(150.0, self.tick_s / 2)
+
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
     """Read MAYFLY_*; WrongInputError names every variable that is missing or wrong."""

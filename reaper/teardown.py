@@ -11,7 +11,7 @@ from mayfly.errors import FailedError
 from reaper import engine, locks
 from reaper.clock import Clock
 from reaper.decide import leave_stack
-from reaper.destroy import STOP_GRACE_S, Outcome, destroy
+from reaper.destroy import Outcome, destroy
 from reaper.lease import Lease, Run, acquire
 from reaper.parallel import each
 from reaper.settings import Settings
@@ -19,8 +19,6 @@ from reaper.stack import Stack, StateError, name_of, parse
 
 # Each is an engine and two plugins in the function's 4 GiB.
 AT_ONCE = 2
-# The shortest time that is worth starting in.
-LEAST_S = 20.0
 # How long the lease outlives the run that it covers.
 LEASE_SLACK_S = 60.0
 
@@ -151,8 +149,8 @@ def _is_free(yard: Yard, stack: Stack, lease: Lease, done: Done) -> bool:
 
 def _take(yard: Yard, stack: Stack, work: Work) -> None:
     """Destroy one stack; whatever goes wrong with it is its own."""
-    limit_s = yard.clock.left_s() - STOP_GRACE_S
-    if limit_s < LEAST_S:
+    limit_s = yard.clock.left_s() - yard.settings.grace_s
+    if limit_s < yard.settings.least_destroy_s:
         work.done.postponed.append((stack.name, "no time left in this run"))
         return
     try:
@@ -162,6 +160,7 @@ def _take(yard: Yard, stack: Stack, work: Work) -> None:
             stack.name,
             message=f"reaper: {work.reasons.get(stack.name, 'its VM is gone')}",
             limit_s=limit_s,
+            grace_s=yard.settings.grace_s,
             started=work.lease.note,
         )
         _unlock_after(yard, work.lease, outcome.run)

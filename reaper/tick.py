@@ -21,8 +21,6 @@ from reaper.stack import Stack
 from reaper.teardown import Done, Yard, read_stacks, tear_down
 from reaper.vm import Vm
 
-# A GPU VM takes up to two minutes to shut down; the next run sees to what takes longer.
-GONE_WITHIN_S = 150.0
 POLL_S = 1.0
 ENGINE_ROOT = Path(tempfile.gettempdir(), "mayfly-engine")
 
@@ -112,11 +110,10 @@ def _noting(report: Report) -> Iterator[None]:
 
 
 def _wait_until_gone(yard: Yard, looks: list[Look]) -> set[str]:
-    """Ids of the VMs that this run ended and that are gone, after at most 150 s."""
+    """Ids of the VMs that this run ended and that are gone; the next run sees to the rest."""
     waiting = {look.vm.id: look.vm for look in looks if look.verdict.end and not look.error}
     gone: set[str] = set()
-    left_s = yard.clock.left_s()
-    stop_at_left_s = left_s - min(GONE_WITHIN_S, left_s / 2)
+    stop_at_left_s = yard.clock.left_s() - yard.settings.gone_within_s
     while waiting:
         asked = each(list(waiting.values()), lambda vm: yard.cloud.compute.instance(vm.zone, vm.id))
         gone |= {vm.id for vm, found in asked if found is None}

@@ -235,6 +235,7 @@ class Serving:
     def __init__(self, google: Google) -> None:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def handle_any(self) -> None:
                 serve(google, self)
