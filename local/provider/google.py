@@ -1,0 +1,212 @@
+"""The Google provider's stand-in behind Pulumi's calls: checks, differences, errors as the engine shows them."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from . import check, invokes, settings
+from .change import Change, replaces
+from .client import ApiError, Client, Sleep, TransportError
+from .operations import OperationError
+from .resource import Failed, PartFailed, Resource
+from .rest import inputs_from
+from .schema import Table, load
+from .values import UNKNOWN, Object
+from .wire import Checked, Difference, Log, PartlyDone, Refused, Request, Urn, variables_of
+
+VERSION = "10.2.0"
+HANDLERS = {
+    "network": ("Firewall", "Subnetwork", "Router", "RouterNat", "Address", "Disk"),
+    "iam": ("IamMember",),
+    "identity": ("Account", "CustomRole"),
+    "service": ("Service",),
+    "storage": ("Bucket", "BucketObject"),
+    "secrets": ("SecretManagerSecret", "SecretVersion", "CryptoKey"),
+    "serverless": ("Function", "Job", "Budget"),
+    "instance": ("Instance",),
+}
+
+
+def handler(table: Table, client: Client) -> Resource:
+    """The type's own class, imported when it is first needed, or the one for all."""
+    name = table.header.get("handler")
+    module = next((module for module, names in HANDLERS.items() if name in names), None)
+    if module is None:
+        return Resource(table, client)
+    kind = getattr(importlib.import_module(f"{__package__}.handlers.{module}"), str(name))
+    made = kind(table, client)
+    assert isinstance(made, Resource)
+    return made
+
+
+def _table(token: str) -> Table:
+    table = load(token)
+    if table is None:
+        raise Refused(
+            f"unrecognized resource type (Check): {token}. The stand-in knows the types in local/provider/types"
+        )
+    return table
+
+
+class Google:
+    """The provider. Everything it knows of a resource comes from the request or from the REST API."""
+
+    def __init__(self, log: Log, sleep: Sleep = time.sleep) -> None:
+        self._log, self._sleep = log, sleep
+        self._client: Client | None = None
+
+    def configure_inputs(self, inputs: Object) -> Checked:
+        try:
+            filled = settings.with_environment(inputs, settings.os.environ)
+            if UNKNOWN not in inputs.values():
+                settings.read(filled)
+        except Refused as error:
+            return Checked(inputs={}, failures=[str(error)])
+        return Checked(inputs=filled)
+
+    def configure(self, inputs: Object) -> None:
+        known = {key: value for key, value in variables_of(inputs).items() if value is not UNKNOWN}
+        self._client = Client(settings.read(known), self._sleep)
+
+    def _resource(self, urn: Urn) -> Resource:
+        return handler(_table(urn.type), self.client)
+
+    @property
+    def client(self) -> Client:
+        """The configured client."""
+        if self._client is None:
+            raise Refused("the provider was not configured")
+        return self._client
+
+    def check(self, request: Request) -> Checked:
+        return check.check(_table(request.urn.type), request)
+
+    def _plain(self, request: Request) -> Object:
+        inputs = check.without_defaults_key(request.inputs)
+        assert isinstance(inputs, dict)
+        return inputs
+
+    def diff(self, request: Request) -> Difference:
+        resource, inputs = self._resource(request.urn), self._plain(request)
+        with self._planning(request.urn):
+            self._refuse(resource, inputs, request.old)
+            found = resource.changed(inputs, request.old, request.ignore)
+            replacing = replaces(found, lambda c: resource.must_replace(c, inputs, request.old))
+        return Difference(
+            changes={c.path: c.kind + ("-replace" if c in replacing else "") for c in found},
+            replaces=sorted({change.path for change in replacing}),
+            delete_before_replace=bool(replacing) and self._delete_first(resource.table, request),
+        )
+
+    @staticmethod
+    def _delete_first(table: Table, request: Request) -> bool:
+        """An explicit name can only be given once; an automatic one leaves room for the successor."""
+        if table.header.get("always_delete_first"):
+            return True
+        name = table.name_field
+        if not name or table.header.get("name_is_not_identity"):
+            return False
+        automatic = name in (request.inputs.get(check.DEFAULTS) or [])
+        return not automatic and request.inputs.get(name) == request.old_inputs.get(
+            name, request.inputs.get(name)
+        )
+
+    @staticmethod
+    def _refuse(resource: Resource, inputs: Object, old: Object | None) -> None:
+        if problems := resource.problems(inputs, old):
+            raise Failed("\n\t* ".join(problems))
+
+    def create(self, request: Request) -> tuple[str, Object]:
+        resource, inputs = self._resource(request.urn), self._plain(request)
+        with self._planning(request.urn):
+            self._refuse(resource, inputs, None)
+            if request.preview:
+                return "", resource.planned(inputs, None)
+        with self._failures(request.urn) as decorate:
+            try:
+                return resource.create(inputs)
+            except PartFailed as error:
+                reason = decorate(str(error))
+                raise PartlyDone(error.resource_id, error.state, request.inputs, reason) from error
+
+    def read(self, request: Request) -> tuple[str, Object, Object]:
+        resource = self._resource(request.urn)
+        with self._failures(request.urn, f"refreshing {request.urn.text}: "):
+            found = resource.read(request.resource_id, request.old)
+        if found is None:
+            return "", {}, {}
+        resource_id, state = found
+        old_inputs = request.old_inputs if request.old_inputs else None
+        return resource_id, state, inputs_from(resource.table.inputs, state, old_inputs)
+
+    def update(self, request: Request) -> Object:
+        resource, inputs = self._resource(request.urn), self._plain(request)
+        with self._planning(request.urn):
+            self._refuse(resource, inputs, request.old)
+            found = resource.changed(inputs, request.old, request.ignore)
+        if request.preview:
+            return {**resource.planned(inputs, request.old)}
+        try:
+            return resource.update(
+                request.resource_id, self._kept(inputs, found, request), request.old, found
+            )
+        except (Failed, ApiError, TransportError, OperationError) as error:
+            self._log_failure(request.urn, str(error))
+            reason = f"updating {request.urn.text}: {_one_error(str(error))}"
+            raise PartlyDone(
+                request.resource_id, request.old, request.old_inputs, reason
+            ) from error
+
+    @staticmethod
+    def _kept(inputs: Object, found: list[Change], request: Request) -> Object:
+        """Inputs of an update; what the program ignores stays as it is in state."""
+        ignored = {path.split(".")[0].split("[")[0] for path in request.ignore}
+        changed = {change.top for change in found}
+        old = {key: request.old.get(key) for key in ignored - changed if key in inputs}
+        return {**inputs, **{key: value for key, value in old.items() if value is not None}}
+
+    def delete(self, request: Request) -> None:
+        resource = self._resource(request.urn)
+        with self._failures(request.urn, f"deleting {request.urn.text}: "):
+            resource.delete(request.resource_id, request.old)
+
+    def invoke(self, token: str, arguments: Object) -> Object:
+        try:
+            return invokes.invoke(self.client, token, arguments)
+        except (Failed, ApiError, TransportError) as error:
+            raise Refused(f"invoking {token}: {_one_error(str(error))}") from error
+
+    def cancel(self) -> None:
+        """Nothing to stop: calls end with the process."""
+
+    @contextmanager
+    def _planning(self, urn: Urn) -> Iterator[None]:
+        try:
+            yield
+        except Failed as error:
+            raise Refused(f"diffing {urn.text}: {_one_error(str(error))}") from error
+
+    @contextmanager
+    def _failures(self, urn: Urn, prefix: str = "") -> Iterator[Any]:
+        """The two diagnostics of a failure: the provider's log line, and the error itself."""
+
+        def decorate(text: str) -> str:
+            self._log_failure(urn, text)
+            return prefix + _one_error(text)
+
+        try:
+            yield decorate
+        except (Failed, ApiError, TransportError, OperationError) as error:
+            raise Refused(decorate(str(error))) from error
+
+    def _log_failure(self, urn: Urn, text: str) -> None:
+        where = "  sdk-v2/provider2.go:571: sdk.helper_schema"
+        self._log.error(urn, f"{where}: {text}: provider=google-beta@{VERSION}")
+
+
+def _one_error(text: str) -> str:
+    return f"1 error occurred:\n\t* {text}\n\n"
