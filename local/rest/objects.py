@@ -1,0 +1,371 @@
+"""Objects: every call passes here on its way to fake-gcs-server, streamed, with Google's own refusals.
+
+What fake-gcs-server does not do is done here: preconditions on every verb, the position of a resumable upload,
+pages of at most 1000, and answers in Google's shape.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+from urllib.parse import quote
+
+from flask import Request, Response, jsonify
+
+from local.rest.backend import (
+    Backend,
+    download_path,
+    object_path,
+    read_json,
+    stream,
+    upload_path,
+)
+from local.rest.errors import ApiError
+from local.rest.preconditions import Preconditions
+from local.rest.uploads import Chunk, Session, multipart_metadata, parse_metadata
+
+PAGE = 1000
+DOOR_LOCKS = 64
+KEPT = (
+    "name bucket metageneration contentType contentEncoding contentDisposition contentLanguage cacheControl "
+    "storageClass size md5Hash crc32c timeCreated updated timeStorageClassUpdated timeDeleted customTime metadata"
+).split()
+UP_HEADERS = ("content-type", "content-range", "x-guploader-no-308", "x-goog-upload-command")
+UP_HEADERS += ("x-goog-upload-protocol", "content-encoding", "cache-control")
+DOWN_HEADERS = (
+    "content-type content-length content-range content-encoding content-disposition cache-control accept-ranges "
+    "etag last-modified x-goog-generation x-goog-hash x-goog-stored-content-length x-goog-stored-content-encoding"
+).split()
+
+
+class Objects:
+    """The objects of all buckets. `require(bucket)` raises 404 for a bucket that does not exist."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        require: Callable[[str], None],
+        check_metadata: Callable[[dict[str, Any]], dict[str, Any]],
+    ) -> None:
+        self._backend = backend
+        self._require = require
+        self._check_metadata = check_metadata
+        self._sessions: dict[str, Session] = {}
+        self._locks = [Lock() for _ in range(DOOR_LOCKS)]
+
+    # -- reading
+
+    def find(self, bucket: str, name: str) -> dict[str, Any] | None:
+        """The live object as fake-gcs-server describes it, or None."""
+        status, found = self._backend.call("GET", object_path(bucket, name))
+        return found if status == 200 else None
+
+    def existing(self, bucket: str, name: str, query: Mapping[str, str]) -> dict[str, Any]:
+        """The live object, if it is the generation that the query names; 404 otherwise."""
+        self._require(bucket)
+        found = self.find(bucket, name)
+        wanted = query.get("generation")
+        if found is None or (wanted and wanted != str(found["generation"])):
+            raise missing(bucket, name)
+        return found
+
+    def get(self, request: Request, bucket: str, name: str) -> Response:
+        """Metadata, or with alt=media the content."""
+        found = self.existing(bucket, name, request.args)
+        conditions(request).check(found, reading=True)
+        if request.args.get("alt") == "media":
+            return self._download(request, bucket, name)
+        return jsonify(resource(found, base_url(request)))
+
+    def media(self, request: Request, bucket: str, name: str) -> Response:
+        """The content: /download/... and the XML API's /bucket/object."""
+        found = self.existing(bucket, name, request.args)
+        conditions(request).check(found, reading=True)
+        return self._download(request, bucket, name)
+
+    def _download(self, request: Request, bucket: str, name: str) -> Response:
+        headers = {
+            key: value
+            for key in ("Range", "Accept-Encoding")
+            if (value := request.headers.get(key))
+        }
+        answer = self._backend.send(
+            request.method, download_path(bucket, name), {"alt": "media"}, headers, None
+        )
+        kept = {k: answer.headers[k] for k in DOWN_HEADERS if k in answer.headers}
+        kept |= {k: v for k, v in answer.headers.items() if k.lower().startswith("x-goog-meta-")}
+        kept["x-goog-metageneration"] = "1"
+        kept["x-goog-storage-class"] = "STANDARD"
+        return Response(stream(answer), answer.status, kept, direct_passthrough=True)
+
+    def list(self, request: Request, bucket: str) -> Response:
+        self._require(bucket)
+        keys = "prefix delimiter versions startOffset endOffset includeTrailingDelimiter pageToken"
+        query = {k: request.args[k] for k in keys.split() if request.args.get(k)}
+        query["maxResults"] = str(_page(request.args.get("maxResults")))
+        status, found = self._backend.call("GET", f"/storage/v1/b/{quote(bucket)}/o", query)
+        if status != 200:
+            raise _odd(status, found)
+        found["items"] = [resource(o, base_url(request)) for o in found.get("items") or []]
+        return jsonify({k: v for k, v in found.items() if v})
+
+    # -- writing
+
+    def insert(self, request: Request, bucket: str, principal: str) -> Response:
+        """POST /upload/...: media, multipart, or the start of a resumable upload."""
+        self._require(bucket)
+        kind = request.args.get("uploadType") or request.headers.get("X-Goog-Upload-Protocol")
+        if kind == "resumable":
+            return self._start(request, bucket, principal)
+        if kind not in ("media", "multipart"):
+            raise ApiError(400, f"Invalid upload type: {kind}.", reason="badRequest")
+        body: Any = request.stream
+        metadata: dict[str, Any] = {}
+        if kind == "multipart":
+            metadata, body = multipart_metadata(request.headers.get("Content-Type", ""), body)
+            metadata = self._check_metadata(metadata)
+        name = object_name(request.args.get("name") or metadata.get("name"))
+        with self.changing(bucket, name, conditions(request)):
+            answer = self._backend.send(
+                "POST",
+                upload_path(bucket),
+                _query(request) | {"uploadType": kind, "name": name},
+                _up_headers(request),
+                body,
+            )
+            return self._stored(request, answer.status, read_json(answer))
+
+    def _start(self, request: Request, bucket: str, principal: str) -> Response:
+        metadata = self._check_metadata(parse_metadata(request.get_data()))
+        name = object_name(request.args.get("name") or metadata.get("name"))
+        wanted = conditions(request)
+        if wanted.any:
+            wanted.check(self.find(bucket, name))
+        if kind := request.headers.get("X-Upload-Content-Type"):
+            metadata.setdefault("contentType", kind)
+        query = _query(request) | {"uploadType": "resumable", "name": name}
+        status, answer, location = self._open(bucket, query, metadata | {"bucket": None})
+        if status != 200:
+            raise _odd(status, answer)
+        key = "AB" + secrets.token_urlsafe(48)
+        self._sessions[key] = Session(bucket, name, wanted, principal, upstream=location)
+        target = (
+            f"{base_url(request)}/upload/storage/v1/b/{quote(bucket, safe='')}/o"
+            f"?uploadType=resumable&name={quote(name, safe='')}&upload_id={key}"
+        )
+        headers = {"Location": target, "X-GUploader-UploadID": key}
+        return Response(b"", 200, headers)
+
+    def _open(
+        self, bucket: str, query: Mapping[str, str], metadata: dict[str, Any]
+    ) -> tuple[int, dict[str, Any], str]:
+        """Open the upload at fake-gcs-server; (status, answer, its id for the upload)."""
+        body = {k: v for k, v in metadata.items() if v is not None}
+        return self._backend.open_upload(upload_path(bucket), query, body)
+
+    def chunk(self, request: Request) -> Response:
+        """PUT of a resumable upload: a chunk, the whole, or the question how far it is."""
+        session = self._session(request)
+        with session.lock:
+            chunk = Chunk.of(request.headers.get("Content-Range", ""), request.content_length)
+            if chunk.is_query and chunk.total != session.received:
+                return _incomplete(request, session)
+            if chunk.start is not None and chunk.start != session.received:
+                request.get_data()
+                if chunk.start > session.received:
+                    raise ApiError(503, "Invalid request. Chunks must be sent in order.")
+                return _incomplete(request, session)
+            if not chunk.last:
+                return self._more(request, session)
+            with self.changing(session.bucket, session.name, session.conditions):
+                return self._more(request, session)
+
+    def _more(self, request: Request, session: Session) -> Response:
+        counted = Counted(request.stream)
+        answer = self._backend.send(
+            "PUT",
+            upload_path(session.bucket),
+            {"uploadType": "resumable", "upload_id": session.upstream},
+            _up_headers(request),
+            counted,
+        )
+        found = read_json(answer)
+        session.received += counted.bytes
+        done = answer.status == 200 and "X-Http-Status-Code-Override" not in answer.headers
+        if answer.status == 308 or (answer.status == 200 and not done):
+            return _incomplete(request, session)
+        self._sessions.pop(request.args["upload_id"], None)
+        return self._stored(request, answer.status, found)
+
+    def cancel(self, request: Request) -> Response:
+        """DELETE of a resumable upload."""
+        self._session(request)
+        self._sessions.pop(request.args["upload_id"], None)
+        return Response(b"", 499)
+
+    def _session(self, request: Request) -> Session:
+        session = self._sessions.get(request.args.get("upload_id", ""))
+        if session is None:
+            raise ApiError(404, "Upload session not found.", reason="notFound")
+        return session
+
+    def delete(self, request: Request, bucket: str, name: str) -> Response:
+        self.existing(bucket, name, request.args)
+        with self.changing(bucket, name, conditions(request)):
+            status, answer = self._backend.call("DELETE", object_path(bucket, name))
+        if status == 404:
+            raise missing(bucket, name)
+        if status != 200:
+            raise _odd(status, answer)
+        return Response(b"", 204)
+
+    def patch(self, request: Request, bucket: str, name: str) -> Response:
+        """PATCH or PUT of an object's metadata."""
+        self.existing(bucket, name, request.args)
+        body = self._check_metadata(parse_metadata(request.get_data()))
+        with self.changing(bucket, name, conditions(request)):
+            status, found = self._backend.call(
+                request.method, object_path(bucket, name), _query(request), body
+            )
+        return self._stored(request, status, found)
+
+    def copy(
+        self, request: Request, verb: str, source: tuple[str, str], target: tuple[str, str]
+    ) -> Response:
+        """rewriteTo and copyTo."""
+        self.existing(*source, {"generation": request.args.get("sourceGeneration", "")})
+        self._require(target[0])
+        object_name(target[1])
+        body = self._check_metadata(parse_metadata(request.get_data()))
+        path = f"{object_path(*source)}/{verb}{object_path(*target).removeprefix('/storage/v1')}"
+        with self.changing(*target, conditions(request)):
+            status, found = self._backend.call("POST", path, _query(request), body)
+        if status != 200:
+            raise _odd(status, found)
+        if verb == "rewriteTo":
+            found["resource"] = resource(found["resource"], base_url(request))
+            return jsonify({k: v for k, v in found.items() if v != ""})
+        return self._stored(request, status, found)
+
+    def compose(self, request: Request, bucket: str, name: str) -> Response:
+        self._require(bucket)
+        object_name(name)
+        body = parse_metadata(request.get_data())
+        for part in body.get("sourceObjects", []):
+            self.existing(bucket, part.get("name", ""), {"generation": part.get("generation", "")})
+        with self.changing(bucket, name, conditions(request)):
+            path = object_path(bucket, name) + "/compose"
+            status, found = self._backend.call("POST", path, _query(request), body)
+        return self._stored(request, status, found)
+
+    @contextmanager
+    def changing(self, bucket: str, name: str, wanted: Preconditions) -> Iterator[None]:
+        """Nobody else changes this object meanwhile, and it is as `wanted`; 412 otherwise."""
+        with self._locks[hash((bucket, name)) % DOOR_LOCKS]:
+            if wanted.any:
+                wanted.check(self.find(bucket, name))
+            yield
+
+    def _stored(self, request: Request, status: int, found: dict[str, Any]) -> Response:
+        if status != 200:
+            raise _odd(status, found)
+        return jsonify(resource(found, base_url(request)))
+
+
+class Counted:
+    """Counts what is read through it."""
+
+    def __init__(self, stream_: Any) -> None:
+        self._stream = stream_
+        self.bytes = 0
+
+    def read(self, size: int = -1) -> bytes:
+        block: bytes = self._stream.read(size)
+        self.bytes += len(block)
+        return block
+
+
+def resource(found: Mapping[str, Any], base: str) -> dict[str, Any]:
+    """An object as Google describes it. mediaLink leads to where the caller called."""
+    bucket, name, generation = found["bucket"], found["name"], str(found["generation"])
+    path = f"/storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}"
+    out = {k: found[k] for k in KEPT if found.get(k) not in (None, "", {})}
+    return out | {
+        "kind": "storage#object",
+        "id": f"{bucket}/{name}/{generation}",
+        "selfLink": f"https://www.googleapis.com{path}",
+        "mediaLink": f"{base}/download{path}?generation={generation}&alt=media",
+        "generation": generation,
+        "metageneration": str(found.get("metageneration") or "1"),
+        "etag": base64.b64encode(int(generation).to_bytes(8, "big")).decode(),
+        "size": str(found.get("size", "0")),
+        "timeFinalized": found.get("timeCreated"),
+    }
+
+
+def object_name(name: Any) -> str:
+    """A name that Google takes; 400 otherwise."""
+    if not isinstance(name, str) or not name:
+        raise ApiError(400, "Required", reason="required")
+    forbidden = name in (".", "..") or name.startswith(".well-known/acme-challenge/")
+    if forbidden or any(c in name for c in "\r\n\0") or len(name.encode()) > 1024:
+        raise ApiError(400, f"Invalid object name: '{name}'", reason="invalid")
+    return name
+
+
+def conditions(request: Request) -> Preconditions:
+    return Preconditions.of(request.args, request.headers)
+
+
+def base_url(request: Request) -> str:
+    return f"{request.scheme}://{request.host}"
+
+
+def missing(bucket: str, name: str) -> ApiError:
+    return ApiError(404, f"No such object: {bucket}/{name}", reason="notFound")
+
+
+def _page(text: str | None) -> int:
+    if not text:
+        return PAGE
+    if not text.isdigit():
+        raise ApiError(400, f"Invalid value for maxResults: '{text}'", reason="invalid")
+    return min(int(text), PAGE) or PAGE
+
+
+def _query(request: Request) -> dict[str, str]:
+    """What fake-gcs-server may see; the preconditions were checked here."""
+    dropped = ("alt", "fields", "prettyPrint", "key", "userProject", "projection")
+    return {k: v for k, v in request.args.items() if k not in dropped and not k.startswith("if")}
+
+
+def _up_headers(request: Request) -> dict[str, str]:
+    headers = {k: request.headers[k] for k in UP_HEADERS if k in request.headers}
+    headers |= {k: v for k, v in request.headers if k.lower().startswith("x-goog-meta-")}
+    if request.content_length is not None:
+        headers["Content-Length"] = str(request.content_length)
+    else:
+        headers["Transfer-Encoding"] = "chunked"
+    return headers
+
+
+def _incomplete(request: Request, session: Session) -> Response:
+    """308: the position is in Range, which is left out when nothing has arrived."""
+    response = Response(b"", 308)
+    if session.received:
+        response.headers["Range"] = f"bytes=0-{session.received - 1}"
+    if "X-Guploader-No-308" in request.headers:
+        response.status_code = 200
+        response.headers["X-Http-Status-Code-Override"] = "308"
+    return response
+
+
+def _odd(status: int, answer: Mapping[str, Any]) -> ApiError:
+    """fake-gcs-server's own refusal, passed on."""
+    error = answer.get("error") or {}
+    text = error.get("message") or answer.get("text") or f"storage backend answered {status}"
+    return ApiError(status if status >= 400 else 500, str(text))

@@ -1,0 +1,94 @@
+"""Cloud Resource Manager: the one project and its policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from local.rest import policies
+from local.rest.errors import ApiError
+from local.rest.policies import Policies
+from local.rest.service import Call, Service
+from local.rest.world import World
+
+SERVICE = Service({"/crm/": "cloudresourcemanager.v1"})
+
+ORGANIZATION = "987654321098"
+PERMISSION = "resourcemanager.projects.get"
+
+
+class Project:
+    """The project as it is described, and its policy: the local user owns it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.resource = f"projects/{world.project}"
+        self.created = world.clock()
+        member = world.identity.user.member
+        world.of(Policies).start(self.resource, [{"role": "roles/owner", "members": [member]}])
+
+    def require(self, project: str) -> None:
+        """Google answers the same for a project that is not there and one that is not yours."""
+        if project not in (self.world.project, self.world.project_number):
+            raise ApiError(
+                403,
+                f"The caller does not have permission on project '{project}' (or it may not exist).",
+            )
+
+
+@SERVICE.method("cloudresourcemanager.projects.get")
+def get(call: Call) -> dict[str, Any]:
+    project = call.world.of(Project)
+    project.require(call["projectId"])
+    return {
+        "projectNumber": call.world.project_number,
+        "projectId": call.world.project,
+        "lifecycleState": "ACTIVE",
+        "name": call.world.project.title(),
+        "createTime": "2026-01-05T09:00:00.000Z",
+        "parent": {"type": "organization", "id": ORGANIZATION},
+        "labels": {},
+    }
+
+
+@SERVICE.method("cloudresourcemanager.projects.list")
+def list_projects(call: Call) -> dict[str, Any]:
+    return {"projects": [get(_of_project(call))]}
+
+
+@SERVICE.method("cloudresourcemanager.projects.getAncestry")
+def ancestry(call: Call) -> dict[str, Any]:
+    call.world.of(Project).require(call["projectId"])
+    return {
+        "ancestor": [
+            {"resourceId": {"type": "project", "id": call.world.project}},
+            {"resourceId": {"type": "organization", "id": ORGANIZATION}},
+        ]
+    }
+
+
+@SERVICE.method("cloudresourcemanager.projects.getIamPolicy")
+def get_policy(call: Call) -> dict[str, Any]:
+    project = call.world.of(Project)
+    project.require(call["resource"])
+    options = call.body.get("options", {})
+    version = policies.requested_version({"v": str(options.get("requestedPolicyVersion", 1))}, "v")
+    return call.world.of(Policies).get(project.resource, version)
+
+
+@SERVICE.method("cloudresourcemanager.projects.setIamPolicy")
+def set_policy(call: Call) -> dict[str, Any]:
+    project = call.world.of(Project)
+    project.require(call["resource"])
+    return call.world.of(Policies).set(project.resource, call.body.get("policy", {}))
+
+
+@SERVICE.method("cloudresourcemanager.projects.testIamPermissions")
+def test_permissions(call: Call) -> dict[str, Any]:
+    call.world.of(Project).require(call["resource"])
+    return policies.allowed(call.body)
+
+
+def _of_project(call: Call) -> Call:
+    from dataclasses import replace
+
+    return replace(call, params={"projectId": call.world.project})
