@@ -58,7 +58,9 @@ def _problem(tokens: list[str], expression: str) -> str | None:
         return "ERROR: <input>: Syntax error: missing ')' at '<EOF>'"
     if tokens[-1] in ("&&", "||", "==", "!=", ".", ",", "!", "<", ">"):
         return "ERROR: <input>: Syntax error: mismatched input '<EOF>'"
-    for root, field in re.findall(r"\b(resource|request|destination|api|origin)\.(\w+)", _bare(expression)):
+    for root, field in re.findall(
+        r"\b(resource|request|destination|api|origin)\.(\w+)", _bare(expression)
+    ):
         if f"{root}.{field}" not in FIELDS:
             return f"ERROR: <input>: undefined field '{field}'"
     return None

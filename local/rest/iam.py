@@ -14,7 +14,9 @@ from local.rest.policies import Policies
 from local.rest.service import Call, Service, require_project
 from local.rest.world import World
 
-SERVICE = Service({"/iam/": "iam.v1"}, api="iam.googleapis.com", title="Identity and Access Management (IAM) API")
+SERVICE = Service(
+    {"/iam/": "iam.v1"}, api="iam.googleapis.com", title="Identity and Access Management (IAM) API"
+)
 
 ACCOUNT_ID = re.compile(r"[a-z](?:[-a-z0-9]{4,28}[a-z0-9])")
 ROLE_ID = re.compile(r"[a-zA-Z0-9_.]{3,64}")
@@ -33,7 +35,10 @@ class Accounts:
         world.of(Policies).account_exists = self.exists
         number = world.project_number
         for email, name in (
-            (f"{number}-compute@developer.gserviceaccount.com", "Compute Engine default service account"),
+            (
+                f"{number}-compute@developer.gserviceaccount.com",
+                "Compute Engine default service account",
+            ),
             (f"{world.project}@appspot.gserviceaccount.com", "App Engine default service account"),
         ):
             self.add(email, {"displayName": name})
@@ -98,7 +103,10 @@ def create_account(call: Call) -> dict[str, Any]:
     email = f"{account_id}@{call.world.project}.iam.gserviceaccount.com"
     if accounts.exists(email):
         name = f"projects/{call.world.project}/serviceAccounts/{email}"
-        raise ApiError(409, f"Service account {account_id} already exists within project {name.split('/')[0]}/{call.world.project}.")
+        raise ApiError(
+            409,
+            f"Service account {account_id} already exists within project {name.split('/')[0]}/{call.world.project}.",
+        )
     return accounts.add(email, given)
 
 
@@ -124,7 +132,9 @@ def patch_account(call: Call) -> dict[str, Any]:
         if field not in ("displayName", "description"):
             raise ApiError(400, f"Invalid update mask: {field} cannot be updated.")
     if given.get("etag") and given["etag"] != account["etag"]:
-        raise ApiError(409, "There were concurrent changes to the service account.", status_text="ABORTED")
+        raise ApiError(
+            409, "There were concurrent changes to the service account.", status_text="ABORTED"
+        )
     _check_texts(given)
     for field in fields:
         account[field] = given.get(field, "")
@@ -195,7 +205,11 @@ def create_role(call: Call) -> dict[str, Any]:
     if name in held.roles:
         text = f"A role named {role_id} in projects/{call.world.project} already exists."
         if held.roles[name].get("deleted"):
-            raise ApiError(400, f"You can't create a role with role_id ({role_id}) where there is an existing role with that role_id in a deleted state.", status_text="FAILED_PRECONDITION")
+            raise ApiError(
+                400,
+                f"You can't create a role with role_id ({role_id}) where there is an existing role with that role_id in a deleted state.",
+                status_text="FAILED_PRECONDITION",
+            )
         raise ApiError(409, text)
     held.roles[name] = {"name": name} | _checked_role(call.body.get("role", {}))
     return held.roles[name]
@@ -218,14 +232,20 @@ def list_roles(call: Call) -> dict[str, Any]:
 def patch_role(call: Call) -> dict[str, Any]:
     role = call.world.of(Roles).get(call)
     if role.get("deleted"):
-        raise ApiError(400, f"You can't update a deleted role {role['name']}.", status_text="FAILED_PRECONDITION")
+        raise ApiError(
+            400,
+            f"You can't update a deleted role {role['name']}.",
+            status_text="FAILED_PRECONDITION",
+        )
     if call.body.get("etag") and call.body["etag"] != role["etag"]:
         raise ApiError(409, "There were concurrent changes to the role.", status_text="ABORTED")
     mask = call.query.get("updateMask")
     given = {k: v for k, v in call.body.items() if k not in ("name", "etag", "deleted")}
     if mask:
         fields = [_camel(f.strip()) for f in mask.split(",")]
-        given = {k: v for k, v in role.items() if k not in fields} | {k: given[k] for k in fields if k in given}
+        given = {k: v for k, v in role.items() if k not in fields} | {
+            k: given[k] for k in fields if k in given
+        }
     fresh = {"name": role["name"]} | _checked_role({k: v for k, v in given.items() if k != "name"})
     call.world.of(Roles).roles[role["name"]] = fresh
     return fresh
@@ -235,7 +255,11 @@ def patch_role(call: Call) -> dict[str, Any]:
 def delete_role(call: Call) -> dict[str, Any]:
     role = call.world.of(Roles).get(call)
     if role.get("deleted"):
-        raise ApiError(400, f"You can't delete role_id ({call['rolesId']}): it is already deleted.", status_text="FAILED_PRECONDITION")
+        raise ApiError(
+            400,
+            f"You can't delete role_id ({call['rolesId']}): it is already deleted.",
+            status_text="FAILED_PRECONDITION",
+        )
     role |= {"deleted": True, "etag": _etag()}
     return role
 

@@ -10,8 +10,9 @@ import base64
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 from flask import Request, Response, jsonify
@@ -113,7 +114,34 @@ class Objects:
         found["items"] = [resource(o, base_url(request)) for o in found.get("items") or []]
         return jsonify({k: v for k, v in found.items() if v})
 
+    def fetch(self, bucket: str, name: str, generation: str, into: IO[bytes]) -> dict[str, Any]:
+        """Copy an object's content for one of our own services; returns the object. 404 when there is none."""
+        found = self.existing(bucket, name, {"generation": generation})
+        answer = self._backend.send("GET", download_path(bucket, name), {"alt": "media"}, {}, None)
+        for block in stream(answer):
+            into.write(block)
+        return found
+
     # -- writing
+
+    def put(self, bucket: str, name: str, source: Path) -> None:
+        """Store a file for one of our own services, whole, as a resumable upload would."""
+        query = {"uploadType": "resumable", "name": name}
+        metadata = {"name": name, "contentType": "application/octet-stream"}
+        status, answer, upstream = self._backend.open_upload(upload_path(bucket), query, metadata)
+        if status != 200:
+            raise _odd(status, answer)
+        with source.open("rb") as file:
+            sent = self._backend.send(
+                "PUT",
+                upload_path(bucket),
+                {"uploadType": "resumable", "upload_id": upstream},
+                {"Content-Length": str(source.stat().st_size)},
+                file,
+            )
+            found = read_json(sent)
+        if sent.status != 200:
+            raise _odd(sent.status, found)
 
     def insert(self, request: Request, bucket: str, principal: str) -> Response:
         """POST /upload/...: media, multipart, or the start of a resumable upload."""
@@ -148,24 +176,17 @@ class Objects:
         if kind := request.headers.get("X-Upload-Content-Type"):
             metadata.setdefault("contentType", kind)
         query = _query(request) | {"uploadType": "resumable", "name": name}
-        status, answer, location = self._open(bucket, query, metadata | {"bucket": None})
+        status, answer, upstream = self._backend.open_upload(upload_path(bucket), query, metadata)
         if status != 200:
             raise _odd(status, answer)
         key = "AB" + secrets.token_urlsafe(48)
-        self._sessions[key] = Session(bucket, name, wanted, principal, upstream=location)
+        self._sessions[key] = Session(bucket, name, wanted, principal, upstream=upstream)
         target = (
             f"{base_url(request)}/upload/storage/v1/b/{quote(bucket, safe='')}/o"
             f"?uploadType=resumable&name={quote(name, safe='')}&upload_id={key}"
         )
         headers = {"Location": target, "X-GUploader-UploadID": key}
         return Response(b"", 200, headers)
-
-    def _open(
-        self, bucket: str, query: Mapping[str, str], metadata: dict[str, Any]
-    ) -> tuple[int, dict[str, Any], str]:
-        """Open the upload at fake-gcs-server; (status, answer, its id for the upload)."""
-        body = {k: v for k, v in metadata.items() if v is not None}
-        return self._backend.open_upload(upload_path(bucket), query, body)
 
     def chunk(self, request: Request) -> Response:
         """PUT of a resumable upload: a chunk, the whole, or the question how far it is."""

@@ -87,7 +87,9 @@ class Policies:
         for policy in self._policies.values():
             for binding in policy["bindings"]:
                 members = binding["members"]
-                binding["members"] = [gone if m == f"serviceAccount:{email}" else m for m in members]
+                binding["members"] = [
+                    gone if m == f"serviceAccount:{email}" else m for m in members
+                ]
 
     def _held(self, resource: str) -> dict[str, Any]:
         return self._policies.setdefault(resource, {"etag": _etag(), "bindings": []})
@@ -128,7 +130,9 @@ class Policies:
             raise ApiError(400, f"Service account {found[1]} does not exist.")
 
 
-def requested_version(query: Mapping[str, str], name: str = "options.requestedPolicyVersion") -> int:
+def requested_version(
+    query: Mapping[str, str], name: str = "options.requestedPolicyVersion"
+) -> int:
     """Of a getIamPolicy call; 400 for one that Google does not know."""
     text = query.get(name) or "1"
     if text not in ("0", "1", "2", "3"):

@@ -2,7 +2,34 @@
 
 from __future__ import annotations
 
+from local.rest import (
+    billing,
+    functions,
+    iam,
+    kms,
+    quotas,
+    resourcemanager,
+    run,
+    scheduler,
+    secrets,
+    serviceusage,
+    storage,
+)
 from local.rest.compute import service as compute
 from local.rest.service import Service
 
-SERVICES: tuple[Service, ...] = (compute,)
+SERVICES: tuple[Service, ...] = (
+    compute,
+    billing.SERVICE,
+    billing.BUDGETS,
+    functions.SERVICE,
+    iam.SERVICE,
+    kms.SERVICE,
+    quotas.SERVICE,
+    resourcemanager.SERVICE,
+    run.SERVICE,
+    scheduler.SERVICE,
+    secrets.SERVICE,
+    serviceusage.SERVICE,
+    storage.SERVICE,
+)

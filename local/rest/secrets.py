@@ -18,7 +18,9 @@ from local.rest.times import stamp
 from local.rest.world import World
 
 SERVICE = Service(
-    {"/secrets/": "secretmanager.v1"}, api="secretmanager.googleapis.com", title="Secret Manager API"
+    {"/secrets/": "secretmanager.v1"},
+    api="secretmanager.googleapis.com",
+    title="Secret Manager API",
 )
 SECRET_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 PAYLOAD_LIMIT_BYTES = 64 * 1024
@@ -90,7 +92,11 @@ def create(call: Call) -> dict[str, Any]:
     if secret_id in held.secrets:
         raise ApiError(409, f"Secret [{held.name(secret_id)}] already exists.")
     secret = {k: v for k, v in call.body.items() if k not in ("name", "createTime", "etag", "ttl")}
-    secret |= {"name": held.name(secret_id), "createTime": stamp(call.world.clock()), "etag": held.etag()}
+    secret |= {
+        "name": held.name(secret_id),
+        "createTime": stamp(call.world.clock()),
+        "etag": held.etag(),
+    }
     held.secrets[secret_id] = {"secret": secret, "versions": [], "data": {}}
     call.world.of(Policies).start(secret["name"])
     return secret
@@ -176,7 +182,8 @@ def access(call: Call) -> dict[str, Any]:
 
 
 @SERVICE.method(
-    "secretmanager.projects.secrets.versions.enable", "secretmanager.projects.secrets.versions.disable"
+    "secretmanager.projects.secrets.versions.enable",
+    "secretmanager.projects.secrets.versions.disable",
 )
 def switch(call: Call) -> dict[str, Any]:
     _, version = call.world.of(Secrets).version(call)
@@ -236,7 +243,8 @@ def _payload(payload: dict[str, Any]) -> bytes:
         data = base64.b64decode(payload["data"], validate=True)
     except ValueError:
         raise ApiError(
-            400, f"Invalid value at 'payload.data' (TYPE_BYTES), Base64 decoding failed for \"{payload['data']}\""
+            400,
+            f"Invalid value at 'payload.data' (TYPE_BYTES), Base64 decoding failed for \"{payload['data']}\"",
         ) from None
     if len(data) > PAYLOAD_LIMIT_BYTES:
         raise ApiError(400, "Secret payload data must not be larger than 65536 bytes.")

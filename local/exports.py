@@ -1,0 +1,105 @@
+"""What a shell needs to speak to a local cloud, and the wrappers it finds first on its PATH."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# The variable's middle word, and where the product's discovery documents are mounted.
+ENDPOINTS = {
+    "COMPUTE": "compute/beta/",
+    "STORAGE": "storage/storage/v1/",
+    "CLOUDFUNCTIONS2": "functions/v2beta/",
+    "CLOUD_SCHEDULER": "scheduler/v1/",
+    "CLOUD_RUN_V2": "run/v2/",
+    "KMS": "kms/v1/",
+    "SECRET_MANAGER": "secrets/v1/",
+    "IAM_BETA": "iam/v1/",
+    "RESOURCE_MANAGER": "crm/v1/",
+    "CLOUD_BILLING": "cloudbilling/v1/",
+    "BILLING_BUDGETS": "budgets/v1/",
+    "CLOUD_QUOTAS": "quotas/v1beta/",
+    "SERVICE_USAGE": "serviceusage/v1/",
+}
+PLUGINS = ("gcp", "command")
+
+
+def endpoints(api: str) -> dict[str, str]:
+    """GOOGLE_*_CUSTOM_ENDPOINT for the REST fake at `api`."""
+    return {f"GOOGLE_{name}_CUSTOM_ENDPOINT": f"{api}/{path}" for name, path in ENDPOINTS.items()}
+
+
+def platform(api: str, hub: str) -> dict[str, str]:
+    """What a function or a machine is given by its platform: where Google and the hub are."""
+    emulator = api.partition("://")[2]
+    return endpoints(api) | {"STORAGE_EMULATOR_HOST": emulator, "HF_ENDPOINT": hub}
+
+
+def exports(
+    directory: Path, *, api: str, hub: str, metadata: str, project: str, token: str
+) -> dict[str, str]:
+    """The variables of local.json, in the order in which they are printed."""
+    return {
+        "PATH": f"{directory / 'bin'}:$PATH",
+        "PULUMI_HOME": str(directory / "pulumi"),
+        "PULUMI_BACKEND_URL": f"gs://{project}-mayfly-state",
+        "PULUMI_CONFIG_PASSPHRASE": "",
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+        "PULUMI_GCP_SKIP_REGION_VALIDATION": "true",
+        "GOOGLE_PROJECT": project,
+        "GOOGLE_OAUTH_ACCESS_TOKEN": token,
+        "GCE_METADATA_HOST": metadata,
+        "BOTO_CONFIG": str(directory / "boto.cfg"),
+    } | platform(api, hub)
+
+
+def shell(variables: Mapping[str, str]) -> str:
+    """`export NAME="value"` lines; the only reference that a shell will follow is $PATH."""
+    lines = []
+    for name, value in variables.items():
+        text = value.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`")
+        parts = [p.replace("$", "\\$") for p in text.split("$PATH")]
+        lines.append(f'export {name}="{"$PATH".join(parts)}"')
+    return "\n".join(lines) + "\n"
+
+
+def write_wrappers(directory: Path, *, plugins: bool) -> None:
+    """The stand-in gcloud and, if wanted, the provider stand-ins, as programs in directory/bin."""
+    bin_ = directory / "bin"
+    bin_.mkdir(parents=True, exist_ok=True)
+    _wrapper(bin_ / "gcloud", "local.machine.gcloud", {"MAYFLY_LOCAL_DIR": str(directory)})
+    for name in PLUGINS if plugins else ():
+        write_plugin(bin_ / f"pulumi-resource-{name}", name)
+
+
+def write_plugin(target: Path, name: str) -> None:
+    """A provider stand-in as one program."""
+    _wrapper(target, f"local.provider.{name}", {})
+
+
+def _wrapper(target: Path, module: str, env: Mapping[str, str]) -> None:
+    """-P and PYTHONPATH: the caller's folder may hold a package of the same name."""
+    settings = "".join(f"export {k}={_quoted(v)}\n" for k, v in env.items())
+    target.write_text(
+        f"#!/bin/sh\nexport PYTHONPATH={_quoted(str(ROOT))}\n{settings}"
+        f'exec {_quoted(sys.executable)} -P -m {module} "$@"\n'
+    )
+    target.chmod(0o755)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def write_boto(directory: Path, *, port: int, project: str) -> None:
+    """gsutil's configuration: the https door, whose certificate nobody signed."""
+    (directory / "boto.cfg").write_text(
+        "[Credentials]\n"
+        f"gs_host = 127.0.0.1\ngs_port = {port}\n"
+        f"gs_json_host = 127.0.0.1\ngs_json_port = {port}\n"
+        "[Boto]\nhttps_validate_certificates = False\n"
+        f"[GSUtil]\ndefault_project_id = {project}\nstate_dir = {directory / 'gsutil'}\n"
+    )

@@ -1,0 +1,155 @@
+"""A deployed function: one functions-framework process, and the requests on their way to it."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from flask import Request, Response
+
+from local.children import Child, Children
+from local.rest.function_metadata import FunctionMetadata
+from local.rest.world import World
+
+HOST = "127.0.0.1"
+MAIN = Path(__file__).with_name("function_main.py")
+CHECKOUT = Path(__file__).resolve().parents[2]
+SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+START_LIMIT_S = 30.0
+GRACE_S = 10.0  # Cloud Run's own, between SIGTERM and SIGKILL
+HOP = frozenset(
+    "connection keep-alive transfer-encoding te trailer upgrade host content-length".split()
+)
+
+
+class RuntimeFailure(Exception):
+    """The container did not start; the message is Cloud Run's, with the log's last lines."""
+
+
+class FunctionRuntime:
+    """One revision. Started by the constructor; `stop` ends it and everything it started."""
+
+    def __init__(
+        self,
+        world: World,
+        children: Children,
+        function: Mapping[str, Any],
+        source: Path,
+        platform: Mapping[str, str],
+    ) -> None:
+        service = function["serviceConfig"]
+        self.name = service["service"].rsplit("/", 1)[1]
+        self.timeout_s = float(service.get("timeoutSeconds", 60))
+        self._slots = threading.BoundedSemaphore(_capacity(service))
+        self._pool = urllib3.PoolManager(maxsize=32, retries=False)
+        region = function["name"].split("/")[3]
+        self._metadata = FunctionMetadata(world, service["serviceAccountEmail"], region)
+        self._children = children
+        self._port = _free_port()
+        self.child = self._start(function, source, platform)
+
+    def _start(
+        self, function: Mapping[str, Any], source: Path, platform: Mapping[str, str]
+    ) -> Child:
+        home = source.parent / "home"
+        scratch = source.parent / "tmp"
+        for folder in (home, scratch):
+            folder.mkdir(parents=True, exist_ok=True)
+        env = dict(platform) | {
+            "PATH": SYSTEM_PATH,
+            "HOME": str(home),
+            "TMPDIR": str(scratch),
+            "LANG": "C.UTF-8",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "GCE_METADATA_HOST": self._metadata.host,
+            "GCE_METADATA_IP": self._metadata.host,
+            "FUNCTION_TARGET": function["buildConfig"]["entryPoint"],
+            "FUNCTION_SIGNATURE_TYPE": "http",
+            "K_SERVICE": self.name,
+            "K_CONFIGURATION": self.name,
+            "K_REVISION": function["serviceConfig"]["revision"],
+            "PORT": str(self._port),
+        }
+        env |= function["serviceConfig"].get("environmentVariables", {})
+        command = [sys.executable, "-I", str(MAIN), str(CHECKOUT), str(self._port)]
+        child = self._children.start(
+            f"function-{self.name}", command, env=env, cwd=source, grace_s=GRACE_S
+        )
+        if not self._answers(child):
+            text = child.log_tail()
+            self._metadata.stop()
+            self._children.stop(child, grace_s=0.1)
+            raise RuntimeFailure(
+                f"Could not create or update Cloud Run service {self.name}, Container Healthcheck failed. Revision "
+                f"'{env['K_REVISION']}' is not ready and cannot serve traffic. The user-provided container failed to "
+                f"start and listen on the port defined provided by the PORT={self._port} environment variable within "
+                f"the allocated timeout. Logs for this revision might contain more information.\n{text}"
+            )
+        return child
+
+    def _answers(self, child: Child) -> bool:
+        deadline = time.monotonic() + START_LIMIT_S
+        while child.alive and time.monotonic() < deadline:
+            try:
+                socket.create_connection((HOST, self._port), timeout=1).close()
+            except OSError:
+                time.sleep(0.05)
+                continue
+            return True
+        return False
+
+    def handle(self, request: Request, path: str) -> Response:
+        """Pass one request on. 429 when all instances are busy, 504 after the function's timeout."""
+        if not self._slots.acquire(blocking=False):
+            return Response("Rate exceeded.", 429, content_type="text/html")
+        try:
+            return self._forward(request, path)
+        except urllib3.exceptions.TimeoutError:
+            return Response("upstream request timeout", 504, content_type="text/plain")
+        except urllib3.exceptions.HTTPError as error:
+            text = f"upstream connect error or disconnect/reset before headers: {error}"
+            return Response(text, 503, content_type="text/plain")
+        finally:
+            self._slots.release()
+
+    def _forward(self, request: Request, path: str) -> Response:
+        headers = {k: v for k, v in request.headers if k.lower() not in HOP}
+        # Cloud Run shows the function who called, not a token it could use elsewhere.
+        if "Authorization" in headers:
+            signed = headers["Authorization"].rpartition(".")[0]
+            headers["Authorization"] = f"{signed}.SIGNATURE_REMOVED_BY_GOOGLE"
+        query = request.query_string.decode()
+        answer = self._pool.request(
+            request.method,
+            f"http://{HOST}:{self._port}/{path}" + (f"?{query}" if query else ""),
+            body=request.get_data(),
+            headers=headers,
+            redirect=False,
+            timeout=urllib3.Timeout(connect=5, read=self.timeout_s),
+        )
+        kept = {k: v for k, v in answer.headers.items() if k.lower() not in HOP}
+        return Response(answer.data, answer.status, kept)
+
+    def stop(self) -> None:
+        self._children.stop(self.child, grace_s=GRACE_S)
+        self._metadata.stop()
+        self._pool.clear()
+
+
+def _capacity(service: Mapping[str, Any]) -> int:
+    """Requests at once: what one instance takes, times how many there may be."""
+    instances = service.get("maxInstanceCount") or 100
+    return int(service.get("maxInstanceRequestConcurrency", 1)) * int(instances)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
