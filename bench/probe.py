@@ -1,10 +1,12 @@
-"""Measure one tensor-parallel rank with the real vLLM on one GPU, dummy weights, one case after the other.
+"""Measure one tensor-parallel rank with the real vLLM on one GPU, dummy weights, case by case.
 
-    python bench/probe.py --config profiles/configs/kimi-k2.5.json --tp 8 --cases CASES.json --out DIR
+    python bench/probe.py --config HUB_CONFIG.json --tp 8 --cases CASES.json --out DIR
 
-CASES.json: a list of {"name", "llm": {arguments of vllm.LLM}, "decode": [batch...], "prefill": [tokens...],
-"decode_at": [tokens...], "env": {...}}. Each case runs in a process of its own; DIR/results.jsonl gets one
-line a case, DIR/<name>.log the engine's own log. What a rank leaves out: see mayfly/rank.py.
+CASES.json: a list of {"name", "llm": {arguments of vllm.LLM}, "decode": [batch...],
+"prefill": [tokens...], "decode_at": [tokens...], "env": {...}, "layers": n, "limit_s": n}. Each case
+runs in a process of its own; DIR/results.jsonl gets one line a case, DIR/<name>.log the engine's
+own log. `decode_at` needs prefix caching, else two long prefills drown what it measures. What a
+rank leaves out: see mayfly/rank.py.
 """
 
 from __future__ import annotations
