@@ -4,11 +4,13 @@
 set -euo pipefail
 
 export HOME="${HOME:-/root}" # a startup script may have none, and gsutil wants one
-# shellcheck disable=SC2034 # these four lines are for the stages
+# shellcheck disable=SC2034 # these lines are for the stages
 readonly root="${MAYFLY_ROOT:-}"
 readonly run_dir="$root/run/mayfly" state_dir="$root/var/lib/mayfly" log_dir="$root/var/log/mayfly"
 # shellcheck disable=SC2034
-readonly ram_dir="$root/mnt/mayfly" engine_dir="$root/opt/mayfly-engine"
+readonly ram_dir="$root/mnt/mayfly" engine_dir="$root/opt/mayfly-engine" seed_dir="$root/opt/mayfly-seed"
+readonly tools_dir="$root/opt/mayfly-tools"
+PATH="$PATH:$tools_dir"
 code_dir="$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")"
 readonly code_dir
 export PYTHONPATH="$code_dir"

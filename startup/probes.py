@@ -1,8 +1,8 @@
 """What the watchdog can see: vLLM's counters, people and work on SSH, a seed's progress.
 
 A probe is called once a sample and answers True (activity since the last call), False (none) or
-raises UnknownError (could not look). The first call only takes the baseline. Each keeps what it needs
-between calls in `memory`, plain JSON, so that a restarted watchdog does not start afresh.
+raises UnknownError (could not look). The first call only takes the baseline. What it needs
+between calls it keeps in `memory`, plain JSON: a restarted watchdog does not start afresh.
 Only changes count, never the clock: a wall clock that jumps makes no activity.
 """
 

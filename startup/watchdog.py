@@ -1,7 +1,7 @@
 """Ends the VM when nobody uses it: the first of three layers, and it needs no rights for that.
 
 `python3 -m startup.watchdog`, a systemd service. Every 15 s (or idle_s / 8, if shorter) it looks,
-publishes heartbeat and active_at, asks mayfly.idle for its verdict, and powers off when that says so.
+publishes heartbeat and active_at, asks mayfly.idle for its verdict, and powers off when told to.
 
 All spans are on the monotonic clock: a wall clock that jumps neither ends nor saves a VM. What it
 knows outlives its own restart in /run/mayfly/watchdog.json; the VM's age outlives a reboot.
@@ -188,7 +188,7 @@ class Watchdog:
 
 
 def parse_lease(text: bytes | None) -> float | None:
-    """Unix seconds until which `leases/<session>` holds the VM; None for none or a malformed one."""
+    """Until when `leases/<session>` holds the VM, in Unix seconds; None for none or a bad one."""
     if text is None or len(text) > idle.MAX_CLAIM_BYTES:
         return None
     try:

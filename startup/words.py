@@ -56,7 +56,13 @@ class Timeline:
 
     def start(self, stage: str) -> None:
         now = rfc3339(time.time(), 3)
-        entry = {"stage": stage, "start": now, "end": None, "bytes": None, "ok": None}
+        entry: dict[str, object] = {
+            "stage": stage,
+            "start": now,
+            "end": None,
+            "bytes": None,
+            "ok": None,
+        }
         self._entries.append(entry)
         self._tell()
 
