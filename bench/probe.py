@@ -3,10 +3,10 @@
     python bench/probe.py --config HUB_CONFIG.json --tp 8 --cases CASES.json --out DIR
 
 CASES.json: a list of {"name", "llm": {arguments of vllm.LLM}, "decode": [batch...],
-"prefill": [tokens...], "decode_at": [tokens...], "env": {...}, "layers": n, "limit_s": n}. Each case
-runs in a process of its own; DIR/results.jsonl gets one line a case, DIR/<name>.log the engine's
-own log. `decode_at` needs prefix caching, else two long prefills drown what it measures. What a
-rank leaves out: see mayfly/rank.py.
+"prefill": [tokens...], "decode_at": [tokens...], "env": {...}, "layers": n, "limit_s": n}.
+Each case runs in a process of its own; DIR/results.jsonl gets one line a case, DIR/<name>.log the
+engine's own log. `decode_at` needs prefix caching, else two long prefills drown what it measures.
+What a rank leaves out: see mayfly/rank.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The probe reads figures out of vLLM's log; a pattern that misses would report nothing as measured."""
+"""The probe reads figures out of vLLM's log: a pattern that misses would lose a measurement."""
 
 from bench.probe import read_log
 
