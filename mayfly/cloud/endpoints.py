@@ -37,6 +37,5 @@ def base_url(product: str, environment: Mapping[str, str] = os.environ) -> str:
 
 
 def upload_url(storage_base: str) -> str:
-    """Cloud Storage takes media beside its base: /storage/v1/ -> /upload/storage/v1/."""
-    parts = urlsplit(storage_base)
-    return urlunsplit(parts._replace(path="/upload" + parts.path))
+    """Where media goes: always /upload/storage/v1/ of the same host, as Google's own clients say."""
+    return urlunsplit(urlsplit(storage_base)._replace(path="/upload/storage/v1/"))

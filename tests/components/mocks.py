@@ -35,7 +35,7 @@ class Made:
 
     @property
     def kind(self) -> str:
-        """"Instance" of "gcp:compute/instance:Instance"."""
+        """ "Instance" of "gcp:compute/instance:Instance"."""
         return self.type.rpartition(":")[2]
 
 

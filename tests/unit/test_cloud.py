@@ -33,7 +33,7 @@ def google() -> Iterator[Scripted]:
 @pytest.fixture
 def cloud(google: Scripted) -> Cloud:
     for product in ("COMPUTE", "STORAGE", "SECRET_MANAGER", "CLOUD_SCHEDULER", "CLOUD_QUOTAS"):
-        path = {"COMPUTE": "compute/beta/", "STORAGE": "storage/v1/"}.get(product, "v1/")
+        path = {"COMPUTE": "compute/beta/", "STORAGE": "storage/storage/v1/"}.get(product, "v1/")
         os.environ[f"GOOGLE_{product}_CUSTOM_ENDPOINT"] = google.url + path
     return connect("proj", Retry(tries=3, first_delay_s=0.001))
 
@@ -182,11 +182,13 @@ def test_storage_get_returns_bytes_and_generation(cloud: Cloud, google: Scripted
 
     assert cloud.storage.get("b", "leases/dev") == Blob(b"data", 12)
     assert cloud.storage.get("b", "leases/dev") is None
-    assert google.asked[0].path == "/storage/v1/b/b/o/leases/dev"
+    assert google.asked[0].path == "/storage/storage/v1/b/b/o/leases/dev"
     assert google.asked[0].query == {"alt": "media"}
 
 
-def test_storage_put_uploads_beside_the_base_with_its_precondition(cloud: Cloud, google: Scripted):
+def test_storage_put_uploads_to_the_hosts_own_place_with_its_precondition(
+    cloud: Cloud, google: Scripted
+):
     """if-generation-match 0 is what writes a ledger entry exactly once."""
     google.replies = [Reply(body={"generation": "5"}), Reply(412)]
 
