@@ -36,6 +36,17 @@ local_app = typer.Typer(
 app.add_typer(local_app, name="local")
 
 
+@app.command()
+def demo(
+    fast: Annotated[bool, typer.Option("--fast", help="Leave out the second session.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell the whole story on the local cloud: weights, endpoint, benchmark, gone."""
+    from mayfly.commands import demo as command
+
+    command.run(fast=fast, as_json=as_json)
+
+
 @local_app.command("up")
 def local_up(
     provider: Annotated[str, typer.Option(help="stand-in | real (your plugins)")] = "stand-in",
@@ -66,7 +77,7 @@ def status(as_json: Json = False) -> None:
 @app.command()
 def connect(
     session: Session = "",
-    port: Annotated[int | None, typer.Option(help="Local port; else the next free one.")] = None,
+    port: Annotated[str, typer.Option(help="Local port; else the next free one.")] = "",
     show_key: Annotated[bool, typer.Option("--show-key", help="Print the API key too.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -1,5 +1,6 @@
 """A tunnel to a session's endpoint: gcloud's, kept up for as long as it is wanted."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -18,20 +19,23 @@ STOP_GRACE_S = 5.0
 POLL_S = 0.2
 
 
-def free_port(wanted: int | None, default: int) -> int:
-    """`wanted` if it is free, else WrongInputError; without a wish the first one from `default`."""
-    if wanted is not None:
-        if not 1 <= wanted <= 65535:
-            raise WrongInputError(
-                f"--port {wanted}: a port is 1 to 65535.", "Nothing was attempted."
-            )
-        if not is_free(wanted):
-            raise WrongInputError(
-                f"Port {wanted} is in use on this machine.",
-                "Nothing was attempted.",
-                "Try: leave out --port; the next free one is taken then",
-            )
-        return wanted
+def wished_port(text: str) -> int | None:
+    """A port that the user asked for; None for "". WrongInputError if it cannot be had."""
+    if not text:
+        return None
+    if not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise WrongInputError(f"--port {text}: a port is 1 to 65535.", "Nothing was attempted.")
+    if not is_free(int(text)):
+        raise WrongInputError(
+            f"--port {text}: it is in use on this machine.",
+            "Nothing was attempted.",
+            "Try: leave out --port; the next free one is taken then",
+        )
+    return int(text)
+
+
+def free_port(default: int) -> int:
+    """The first free port from `default` upwards."""
     for port in range(default, min(default + PORTS_TRIED, 65536)):
         if is_free(port):
             return port
@@ -100,6 +104,12 @@ class Tunnel:
     def exit_status(self) -> int | None:
         """gcloud's status once it has ended; None while it runs."""
         return self._process.poll() if self._process else None
+
+    def wait_end(self, limit_s: float) -> None:
+        """Return when gcloud has ended, or after limit_s seconds."""
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(limit_s)
 
     def healthy(self) -> bool:
         """Whether the endpoint answers through the tunnel now."""

@@ -11,7 +11,7 @@ from mayfly import idle, vms
 from mayfly.cloud import Cloud, CloudError, connect
 from mayfly.errors import FailedError, WrongInputError
 from mayfly.project import find_project
-from mayfly.tunnel import ENDPOINT_PORT, Tunnel, free_port
+from mayfly.tunnel import ENDPOINT_PORT, Tunnel, free_port, wished_port
 
 FIRST_ANSWER_S = 60
 CHECK_EVERY_S = 5.0
@@ -19,14 +19,15 @@ CHECKS_MISSED = 3
 LONGEST_PAUSE_S = 15.0
 
 
-def run(session: str, *, port: int | None, show_key: bool, as_json: bool) -> None:
+def run(session: str, *, port: str, show_key: bool, as_json: bool) -> None:
     """Hold the tunnel until Ctrl-C or SIGTERM; returns then. Raises when the session is gone."""
     if session:
         vms.check_session_name(session)
-    if port is not None:
-        free_port(port, port)
+    wanted = wished_port(port)
     project, cloud, vm = find(session)
-    local_port = free_port(port, default_port(vm.session))
+    local_port = wanted or free_port(default_port(vm.session))
+    if not port and local_port != default_port(vm.session):
+        tell(f"Port {default_port(vm.session)} is in use; taking {local_port}.")
     wait_serving(cloud, vm)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -147,7 +148,7 @@ def hold(cloud: Cloud, vm: vms.Vm, tunnel: Tunnel) -> None:
     """Watch the tunnel and start it again when it breaks. Raises when the VM no longer serves."""
     missed, pause_s = 0, 1.0
     while True:
-        time.sleep(CHECK_EVERY_S if tunnel.exit_status() is None else 0)
+        tunnel.wait_end(CHECK_EVERY_S)
         if tunnel.exit_status() is None and tunnel.healthy():
             missed, pause_s = 0, 1.0
             continue

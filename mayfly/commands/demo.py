@@ -1,0 +1,56 @@
+"""`mayfly demo`: the story, in processes that neither a crash nor Ctrl-C can leave behind."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+
+import typer
+
+from mayfly.errors import WrongInputError
+from mayfly.project import CHECKOUT
+
+TETHER = CHECKOUT / "local" / "tether.py"
+# The story's own cleanup: its commands, then the local cloud with its machines.
+GRACE_S = 45
+
+
+def run(*, fast: bool, as_json: bool) -> None:
+    """Tell the story; afterwards no process, no folder and no change in git is left of it."""
+    if not TETHER.is_file():
+        raise WrongInputError(
+            f"There is no local cloud in {CHECKOUT}.",
+            "It comes with the repository, not with the installed package.",
+            "Try: git clone the repository, then `make demo` in it",
+        )
+    place = tempfile.mkdtemp(prefix="mayfly-demo-")
+    words = [*(["--fast"] if fast else []), *(["--json"] if as_json else [])]
+    try:
+        status = supervise([sys.executable, "-m", "mayfly.demo", "--place", place, *words])
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    if status:
+        raise typer.Exit(1)
+
+
+def supervise(command: Sequence[str]) -> int:
+    """Run a command that ends, with all it started, when we do; its status, 130 if interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    tether = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(TETHER), str(GRACE_S), *command],
+        stdin=subprocess.PIPE,
+        cwd=CHECKOUT,
+        start_new_session=True,
+    )
+    assert tether.stdin is not None
+    try:
+        return tether.wait()
+    except KeyboardInterrupt:
+        print("Stopping; one moment.", file=sys.stderr)
+        return 130
+    finally:
+        # The tether ends everything when this pipe closes: here, or when we are killed.
+        tether.stdin.close()
+        tether.wait()

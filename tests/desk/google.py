@@ -1,0 +1,134 @@
+"""As much of Google as the desk asks: VMs, their claims, a bucket, a secret. All in memory."""
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+PROJECT = "p-for-tests"
+ZONE = "us-central1-a"
+LIMITS = {"idle_s": 1200, "start_s": 1800, "failed_s": 300, "heartbeat_s": 300, "max_life_s": 14400}
+
+
+def stamp(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass
+class Google:
+    """claims: guest attributes by VM name. serial: by VM name. fail: statuses to answer first."""
+
+    instances: dict[str, dict[str, Any]] = field(default_factory=dict)
+    claims: dict[str, dict[str, str]] = field(default_factory=dict)
+    serial: dict[str, str] = field(default_factory=dict)
+    operations: list[dict[str, Any]] = field(default_factory=list)
+    objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    fail: list[int] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add_vm(
+        self, session: str, *, layer: str = "session", age_s: float = 600, **more: Any
+    ) -> str:
+        """A VM of ours; returns its id. more: settings."""
+        number = str(1000 + len(self.instances))
+        settings = {
+            "session": session,
+            "profile": "kimi-k2.5",
+            "hourly_usd": 26.0,
+            **LIMITS,
+            **more,
+        }
+        self.instances[number] = {
+            "id": number,
+            "name": f"mayfly-{session}",
+            "zone": f"https://www.googleapis.com/compute/v1/projects/{PROJECT}/zones/{ZONE}",
+            "status": "RUNNING",
+            "creationTimestamp": stamp(time.time() - age_s),
+            "labels": {"mayfly": layer, "mayfly-session": session, "mayfly-provisioning": "spot"},
+            "metadata": {"items": [{"key": "mayfly-settings", "value": json.dumps(settings)}]},
+        }
+        return number
+
+    def say(self, session: str, **claims: str) -> None:
+        """What a VM claims of itself from now on."""
+        self.claims.setdefault(f"mayfly-{session}", {}).update(claims)
+
+    def serving(self, session: str, *, idle_s: float = 0) -> None:
+        """A VM that serves and was last asked idle_s ago."""
+        now = time.time()
+        self.say(session, phase="serving", heartbeat=stamp(now), active_at=stamp(now - idle_s))
+
+    def answer(self, path: str) -> tuple[int, Any]:
+        """Status and body of a GET."""
+        if self.fail:
+            return self.fail.pop(0), {"error": {"message": "try again", "code": 500}}
+        words = [unquote(w) for w in path.strip("/").split("/")]
+        missing = 404, {"error": {"message": "not found", "code": 404}}
+        if "aggregated" in words:
+            kind = words[-1]
+            found = list(self.instances.values()) if kind == "instances" else self.operations
+            return 200, {"items": {f"zones/{ZONE}": {kind: found}}}
+        if words[0] == "secret" and words[-1].endswith(":access"):
+            value = self.secrets.get("/".join(words[1:5]))
+            data = base64.b64encode((value or "").encode()).decode()
+            return (200, {"payload": {"data": data}}) if value else missing
+        if words[0] == "storage":
+            data = self.objects.get((words[2], words[4]))
+            return (200, data) if data is not None else missing
+        return self._instance(words[words.index("instances") + 1 :], missing)
+
+    def _instance(self, words: list[str], missing: tuple[int, Any]) -> tuple[int, Any]:
+        name = words[0]
+        found = next((i for i in self.instances.values() if name in (i["id"], i["name"])), None)
+        if found is None:
+            return missing
+        if words[1:] == ["getGuestAttributes"]:
+            claims = self.claims.get(name)
+            items = [{"key": k, "value": v} for k, v in (claims or {}).items()]
+            return (200, {"queryValue": {"items": items}}) if claims else missing
+        if words[1:] == ["serialPort"]:
+            return 200, {"contents": self.serial.get(name, ""), "next": "0"}
+        return 200, found
+
+
+@contextmanager
+def serving(google: Google) -> Iterator[dict[str, str]]:
+    """The environment that leads the door to this Google."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            """Quiet."""
+
+        def do_GET(self) -> None:
+            with google.lock:
+                status, body = google.answer(urlsplit(self.path).path)
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("x-goog-generation", "1")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    base = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield {
+            "GOOGLE_PROJECT": PROJECT,
+            "GOOGLE_COMPUTE_CUSTOM_ENDPOINT": f"{base}/compute/v1/",
+            "GOOGLE_STORAGE_CUSTOM_ENDPOINT": f"{base}/storage/",
+            "GOOGLE_SECRET_MANAGER_CUSTOM_ENDPOINT": f"{base}/secret/",
+        }
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,151 @@
+"""`mayfly down` ends what costs money, and only that."""
+
+import json
+import os
+import sys
+
+import pytest
+
+from mayfly import cli
+from tests.desk.google import Google
+
+STUB = """#!{python}
+import json, os, sys
+log = os.environ["STUB_LOG"]
+with open(log, "a") as f: f.write(" ".join(sys.argv[1:]) + chr(10))
+layers = json.loads(os.environ["STUB_STACKS"])
+if sys.argv[1:3] == ["stack", "ls"]:
+    print(json.dumps([{{"name": n}} for n in layers]))
+elif sys.argv[1:3] == ["stack", "export"]:
+    layer = layers[sys.argv[-1]]
+    vm = {{"type": "gcp:compute/instance:Instance", "outputs": {{"labels": {{"mayfly": layer}}}}}}
+    print(json.dumps({{"deployment": {{"resources": [vm] if layer else []}}}}))
+elif sys.argv[1] == "destroy" and sys.argv[-1] == os.environ.get("STUB_FAILS"):
+    sys.exit("error: it would not go")
+"""
+
+
+@pytest.fixture
+def pulumi(stub, tmp_path):
+    """A pulumi that keeps what it was asked; pulumi({stack: layer}) sets its stacks."""
+    stub("pulumi", STUB.format(python=sys.executable))
+    log = tmp_path / "pulumi.log"
+    os.environ["STUB_LOG"] = str(log)
+
+    def set_stacks(**layers: str) -> None:
+        os.environ["STUB_STACKS"] = json.dumps(layers)
+
+    def destroyed() -> list[str]:
+        lines = log.read_text().splitlines() if log.exists() else []
+        return [line.split()[-1] for line in lines if line.startswith("destroy --yes --refresh")]
+
+    set_stacks.destroyed = destroyed
+    return set_stacks
+
+
+def test_down_destroys_the_session_and_tells_its_cost(google: Google, checkout, pulumi, capfd):
+    """The bill is known best at the moment it stops growing."""
+    google.add_vm("dev", age_s=1800)
+    pulumi(dev="session", foundation="")
+
+    assert cli.main(["down", "dev", "--yes"]) == 0
+
+    assert pulumi.destroyed() == ["dev"]
+    assert "dev is gone (ran 30 min, about $13.0" in capfd.readouterr().err
+
+
+def test_down_exits_2_naming_the_stacks_when_there_is_no_such_session(
+    google: Google, checkout, pulumi, capfd
+):
+    """A typo must not read as "it is down"."""
+    pulumi(dev="session", foundation="")
+
+    assert cli.main(["down", "bev", "--yes"]) == 2
+
+    assert "No session 'bev'.\nStacks there: dev, foundation." in capfd.readouterr().err
+    assert pulumi.destroyed() == []
+
+
+def test_down_all_takes_sessions_and_seeds_when_there_is_a_foundation(
+    google: Google, checkout, pulumi
+):
+    """Destroying the foundation would take the weights' home and the reaper of other sessions."""
+    (checkout / "Pulumi.foundation.yaml").write_text("config:\n  mayfly:layer: foundation\n")
+    (checkout / "Pulumi.idle.yaml").write_text("config: {}\n")
+    pulumi(dev="session", seed="seed", foundation="", idle="", unknown="")
+
+    assert cli.main(["down", "--all", "--yes"]) == 0
+
+    # "idle" has a session's file and no resources; nothing says what "unknown" is.
+    assert pulumi.destroyed() == ["dev", "seed", "idle"]
+
+
+def test_down_refuses_when_it_is_a_foundation(google: Google, checkout, pulumi, capfd):
+    """See above; whoever means it can say so to pulumi."""
+    (checkout / "Pulumi.foundation.yaml").write_text("config:\n  mayfly:layer: foundation\n")
+    pulumi(foundation="")
+
+    assert cli.main(["down", "foundation", "--yes"]) == 2
+
+    assert "pulumi destroy --stack foundation" in capfd.readouterr().err
+    assert pulumi.destroyed() == []
+
+
+def test_down_asks_when_nobody_said_yes(google: Google, checkout, pulumi, capfd, monkeypatch):
+    """A session may hold an hour of somebody's work."""
+    google.add_vm("dev", age_s=1800)
+    pulumi(dev="session")
+    read, write = os.pipe()
+    os.close(write)
+    with os.fdopen(read) as nobody:
+        monkeypatch.setattr(sys, "stdin", nobody)
+        assert cli.main(["down", "dev"]) == 2
+
+    assert "dev (ran 30 min, about $13.0" in capfd.readouterr().err
+    assert pulumi.destroyed() == []
+
+
+def test_down_goes_on_and_exits_1_when_one_stack_fails(google: Google, checkout, pulumi, capfd):
+    """One stuck stack must not keep the others on the bill."""
+    pulumi(dev="session", seed="seed")
+    os.environ["STUB_FAILS"] = "dev"
+
+    assert cli.main(["down", "--all", "--yes"]) == 1
+
+    assert pulumi.destroyed() == ["dev", "seed"]
+    err = capfd.readouterr().err
+    assert "Not destroyed: dev." in err
+    assert "seed is gone" in err
+
+
+def test_down_says_what_to_install_when_there_is_no_pulumi(google: Google, checkout, capfd):
+    """The one thing that a fresh machine lacks."""
+    os.environ["PATH"] = str(checkout)
+
+    assert cli.main(["down", "dev", "--yes"]) == 2
+
+    assert "make engine" in capfd.readouterr().err
+
+
+def test_seed_sets_the_profile_and_brings_the_stack_up(google: Google, checkout, pulumi):
+    """One command from a profile's name to weights in the bucket."""
+    (checkout / "Pulumi.seed.yaml").write_text("config:\n  mayfly:layer: seed\n")
+    pulumi(foundation="")
+
+    assert cli.main(["seed", "kimi-k2.6"]) == 0
+
+    lines = (checkout / "pulumi.log").read_text().splitlines()
+    assert "stack init seed" in lines
+    assert "config set mayfly:profile kimi-k2.6 --stack seed" in lines
+    assert "config set mayfly:layer seed --stack seed" not in lines
+    assert lines[-1] == "up --yes --skip-preview --stack seed"
+
+
+def test_seed_refuses_when_the_stack_is_a_session(google: Google, checkout, pulumi, capfd):
+    """Turning a running session into a seed would replace its VM."""
+    (checkout / "Pulumi.dev.yaml").write_text("config: {}\n")
+    pulumi(dev="session")
+
+    assert cli.main(["seed", "kimi-k2.5", "--stack", "dev"]) == 2
+
+    assert "'dev' is a session, not a seed" in capfd.readouterr().err

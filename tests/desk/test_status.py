@@ -1,0 +1,110 @@
+"""`mayfly status` answers: what costs money now, and when does it stop by itself?"""
+
+import json
+import time
+
+from mayfly import cli, vms
+from mayfly.commands.status import minutes
+from tests.desk.google import Google, stamp
+
+
+def status(capsys) -> list[dict]:
+    assert cli.main(["status", "--json"]) == 0
+    found: list[dict] = json.loads(capsys.readouterr().out)["sessions"]
+    return found
+
+
+def test_status_shows_rate_meter_and_end_when_a_session_serves(google: Google, checkout, capsys):
+    """The three numbers that keep a user from looking into the console."""
+    google.add_vm("dev", age_s=3600)
+    google.serving("dev", idle_s=300)
+
+    (row,) = status(capsys)
+
+    assert (row["session"], row["phase"], row["zone"]) == ("dev", "serving", "us-central1-a")
+    assert row["verdict"] == "idle"
+    assert row["hourly_usd"] == 26
+    assert 25.9 < row["cost_usd"] < 26.2
+    assert 3600 <= row["age_s"] < 3660
+    assert abs(vms.seconds(row["ends_at"]) - (time.time() + 900)) < 30
+    assert abs(vms.seconds(row["deadline"]) - (time.time() + 10800)) < 30
+
+
+def test_status_shows_a_lease_when_there_is_one(google: Google, checkout, capsys):
+    """A session held by a lease must not look as if it were about to end."""
+    google.add_vm("dev", state_bucket="state")
+    google.serving("dev", idle_s=600)
+    until = stamp(time.time() + 7200)
+    google.objects["state", "leases/dev"] = json.dumps({"until": until, "by": "ann"}).encode()
+
+    (row,) = status(capsys)
+
+    assert (row["verdict"], row["ends_at"]) == ("leased", until)
+
+
+def test_status_lists_seeds_and_sessions_when_several_run(google: Google, checkout, capsys):
+    """Everything that costs money is shown, not only what serves."""
+    google.add_vm("dev")
+    google.add_vm("seed", layer="seed")
+    google.say("seed", phase="seeding", heartbeat=stamp(time.time()))
+
+    rows = status(capsys)
+
+    assert {(r["session"], r["layer"], r["phase"]) for r in rows} == {
+        ("dev", "session", "booting"),
+        ("seed", "seed", "seeding"),
+    }
+
+
+def test_status_shows_unknown_as_unknown_when_the_settings_cannot_be_read(
+    google: Google, checkout, capsys
+):
+    """A made-up rate or end would be believed."""
+    vm_id = google.add_vm("dev")
+    google.instances[vm_id]["metadata"]["items"][0]["value"] = "{"
+
+    (row,) = status(capsys)
+
+    assert (row["hourly_usd"], row["cost_usd"], row["ends_at"]) == (None, None, None)
+    assert "settings cannot be read" in row["reason"]
+
+
+def test_status_stops_the_meter_when_the_vm_has_stopped(google: Google, checkout, capsys):
+    """A machine that powered itself off costs no GPU any more."""
+    vm_id = google.add_vm("dev", age_s=7200)
+    google.instances[vm_id] |= {
+        "status": "TERMINATED",
+        "lastStopTimestamp": stamp(time.time() - 3600),
+    }
+
+    (row,) = status(capsys)
+
+    assert (row["status"], row["verdict"]) == ("TERMINATED", "gone")
+    assert 25.9 < row["cost_usd"] < 26.1
+
+
+def test_status_shows_claims_harmlessly_when_a_vm_writes_escapes(google: Google, checkout, capsys):
+    """Any process on the VM can write a claim; none may write to the user's terminal."""
+    google.add_vm("dev")
+    google.serving("dev")
+    google.say("dev", message="\x1b]0;owned\x07 [bold]loud[/bold]")
+
+    assert cli.main(["status"]) == 0
+    assert cli.main(["status", "--json"]) == 0
+
+    out = capsys.readouterr().out
+    assert "\x1b]0" not in out
+    assert "\x07" not in out
+
+
+def test_status_says_that_nothing_costs_money_when_there_is_nothing(
+    google: Google, checkout, capsys
+):
+    """An empty table leaves the question open."""
+    assert cli.main(["status"]) == 0
+    assert "no machine costs money" in capsys.readouterr().out
+
+
+def test_minutes_reads_well_when_it_is_short_or_long():
+    """Nobody converts 12000 seconds in their head."""
+    assert [minutes(s) for s in (45, 720, 12000)] == ["45 s", "12 min", "3 h 20 min"]
