@@ -21,9 +21,9 @@ class Stage:
 class Timeline:
     """Measures stages and tells them as they begin, go on and end. Safe from several threads."""
 
-    def __init__(self, out: TextIO = sys.stderr) -> None:
+    def __init__(self, out: TextIO | None = None) -> None:
         self.stages: list[Stage] = []
-        self._out = out
+        self._out = out or sys.stderr
         self._start = time.monotonic()
         self._lock = threading.Lock()
 
@@ -49,7 +49,7 @@ class Timeline:
             raise
         seconds = self.seconds - start_s
         with self._lock:
-            self.stages.append(Stage(name, round(start_s, 2), round(seconds, 2)))
+            self.stages.append(Stage(name, start_s, round(seconds, 2)))
         self.tell(f"{name}: {seconds:.1f} s")
 
     def chart(self, width: int = 40) -> str:
