@@ -12,7 +12,7 @@ from typing import Any
 from flask import Flask, Request, Response, request
 
 from local.rest.checks import check_body, check_path, check_query, shape_answer
-from local.rest.discovery import Match, Router, load
+from local.rest.discovery import Match, router
 from local.rest.errors import ApiError, Style, api_disabled
 from local.rest.fault_catalogue import Effect, scene
 from local.rest.faults import Fault
@@ -46,12 +46,10 @@ class Door:
     def __init__(self, world: World, services: tuple[Service, ...]) -> None:
         self.world = world
         self.services = services
-        self._router = Router()
-        self._owner: dict[str, Service] = {}
+        self._owner = {name: s for s in services for name in s.mounts.values()}
         for service in services:
-            for prefix, name in service.mounts.items():
-                self._router.mount(prefix, load(name))
-                self._owner[name] = service
+            service.check_handlers()
+        self._router = router(tuple(m for s in services for m in s.mounts.items()))
 
     def answer(self, anything: str) -> Response:
         """The WSGI view. Every outcome is recorded in world.calls."""
@@ -75,6 +73,11 @@ class Door:
         except _DroppedError:
             self.world.calls.add(**record, status="dropped")
             return _drop(request)
+        except Exception as error:
+            # 501, not 500: clients retry a 500 for minutes and then hide what it was.
+            LOG.exception("%s failed", record["id"])
+            bug = ApiError(501, f"The local cloud failed: {type(error).__name__}: {error}")
+            response = _json(bug.body(style), bug.status)
         self.world.calls.add(**record, status=response.status_code)
         return response
 
@@ -185,7 +188,7 @@ def _drop(req: Request) -> Response:
     """Close the connection without an answer."""
     sock = req.environ.get("werkzeug.socket")
     if sock is None:
-        raise ConnectionAbortedError("dropped on request")
+        raise ConnectionAbortedError("dropped on request: there is no socket to close")
     try:
         sock.shutdown(socket.SHUT_RDWR)
     except OSError as error:

@@ -82,8 +82,10 @@ class Checker:
         if kind == "array":
             if not isinstance(value, list):
                 return self._wrong(value, schema, at)
+            # A list's own pattern is about its items.
+            inner = {**schema["items"], **{k: schema[k] for k in ("pattern",) if k in schema}}
             return [
-                self._value(item, schema["items"], f"{at}[{i}]")
+                self._value(item, inner, f"{at}[{i}]")
                 for i, item in enumerate(value)
                 if item is not None
             ]

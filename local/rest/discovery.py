@@ -134,6 +134,15 @@ class Router:
         return None
 
 
+@cache
+def router(mounts: tuple[tuple[str, str], ...]) -> Router:
+    """The routes of (prefix, document name) pairs; made once, never changed."""
+    made = Router()
+    for prefix, name in mounts:
+        made.mount(prefix, load(name))
+    return made
+
+
 def _walk(node: _Node, pieces: list[str], values: list[str]) -> Iterator[tuple[_Node, list[str]]]:
     if not pieces:
         yield node, values

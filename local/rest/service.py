@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
+from local.rest.discovery import load
 from local.rest.errors import ApiError, Style
 from local.rest.faults import Fault
 from local.rest.identity import Principal
@@ -92,6 +93,12 @@ class Service:
             return handler
 
         return register
+
+    def check_handlers(self) -> None:
+        """LookupError when a handler's method is in none of the documents: a typo serves nobody."""
+        known = {m for name in self.mounts.values() for m in load(name).methods}
+        if strays := sorted(set(self.handlers) - known):
+            raise LookupError(f"no document has {', '.join(strays)}")
 
 
 def require_project(call: Call, project: str) -> None:

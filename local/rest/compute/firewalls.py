@@ -13,6 +13,7 @@ from local.rest.compute.store import Store
 from local.rest.errors import ApiError
 from local.rest.service import Call
 
+TAG = r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?"
 PROTOCOLS = {"all", "tcp", "udp", "icmp", "esp", "ah", "sctp", "ipip"}
 
 
@@ -42,6 +43,11 @@ def _check(store: Store, rule: dict[str, Any]) -> None:
     for name in ("sourceRanges", "destinationRanges"):
         for i, block in enumerate(rule.get(name, [])):
             _check_range(block, f"resource.{name}[{i}]")
+    for name in ("sourceTags", "targetTags"):
+        for i, tag in enumerate(rule.get(name, [])):
+            if not re.fullmatch(TAG, tag):
+                rule_text = f"Must be a match of regex '{TAG}'"
+                raise _invalid(f"resource.{name}[{i}]", tag, rule_text)
     if not 0 <= rule["priority"] <= 65535:
         raise _invalid(
             "resource.priority", rule["priority"], "Must be between 0 and 65535, inclusive"
