@@ -115,7 +115,7 @@ def _quantized_bytes(quantization: Mapping[str, Any]) -> float:
     if method in ("modelopt", "modelopt_fp4", "nvfp4"):
         return 0.5 + 1 / 16 if "4" in str(quantization.get("quant_algo", "FP4")) else 1.0
     if method in ("awq", "gptq"):
-        return float(quantization["bits"]) / 8 + 2.5 / quantization.get("group_size", 128)
+        return float(quantization["bits"]) / 8 + 2.5 / float(quantization.get("group_size", 128))
     if method == "compressed-tensors":
         return _compressed(quantization)
     raise ShapeError(f"quant_method {method!r}: not known to the planner")
