@@ -33,6 +33,7 @@ class Accounts:
         self.world = world
         self.accounts: dict[str, dict[str, Any]] = {}
         world.of(Policies).account_exists = self.exists
+        world.service_account_exists = self.exists
         number = world.project_number
         for email, name in (
             (

@@ -51,6 +51,7 @@ class World:
         self.service_account_exists: Callable[[str], bool] = lambda email: True
         self._parts: dict[type, Any] = {}
         self._last_id = 1_000_000_000_000_000_000
+        self._machine_wirings: list[Callable[[Machines], None]] = []
         self._closers: list[Callable[[], None]] = []
 
     def of(self, kind: type[T]) -> T:
@@ -71,6 +72,17 @@ class World:
         with self.lock:
             self.settings.update(changed(self.settings, changes))
             return dict(self.settings)
+
+    def use_machines(self, machines: Machines) -> None:
+        """Boot instances on these from now on; whoever listens gives them their callbacks."""
+        self.machines = machines
+        for wire in self._machine_wirings:
+            wire(machines)
+
+    def wire_machines(self, wire: Callable[[Machines], None]) -> None:
+        """Call `wire` with the machines of now and with every later ones."""
+        self._machine_wirings.append(wire)
+        wire(self.machines)
 
     def on_close(self, closer: Callable[[], None]) -> None:
         """Call this when the local cloud goes (timers, threads, processes)."""

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from local.rest.compute.life import Life
+from local.rest.compute.store import Store
 from local.rest.machines import NoMachines
 from local.rest.world import World
 from tests.cloud.conftest import ZONE, Api, message, spot_vm, wait_until
@@ -177,8 +178,6 @@ def test_start_is_refused_while_the_instance_stops(api):
     """Only a stopped instance starts."""
     api.insert()
     with api.world.lock:
-        from local.rest.compute.store import Store
-
         api.world.of(Store).all("instances")[0]["status"] = "STOPPING"
 
     status, answer = api.post(f"{VM}/start")
@@ -248,6 +247,21 @@ def test_guest_that_halts_at_once_stays_terminated(clock):
     api.insert()
 
     assert status_of(api) == "TERMINATED"
+
+
+def test_machines_that_come_later_get_their_callbacks(api):
+    """Their ports are known only once the fake is served."""
+    later = NoMachines()
+    api.world.use_machines(later)
+
+    _, operation = api.insert()
+    later.powered_off(operation["targetId"])
+
+    assert later.events == [("boot", operation["targetId"])]
+    assert status_of(api) == "TERMINATED"
+    principal = api.world.identity.access(later.token("node@proj.iam.gserviceaccount.com"))
+    assert principal.kind == "serviceAccount"
+    assert later.identity("node@proj.iam.gserviceaccount.com", "https://f").count(".") == 2
 
 
 def test_guest_attributes_are_read_by_path_and_by_key(api):

@@ -19,6 +19,7 @@ from local.rest.compute.operations import Operation, Operations
 from local.rest.compute.rules import run_limit_s, value_of
 from local.rest.compute.store import Store
 from local.rest.fault_catalogue import OperationError
+from local.rest.machines import Machines
 from local.rest.service import Call
 
 if TYPE_CHECKING:
@@ -50,11 +51,14 @@ class Life:
         self._deadlines: dict[str, float] = {}
         self._timer: threading.Thread | None = None
         self._closing = threading.Event()
-        world.machines.guest_attributes = self.guest_wrote
-        world.machines.powered_off = self.guest_halted
-        world.machines.token = world.identity.mint
-        world.machines.identity = world.identity.mint_id_token
+        world.wire_machines(self._wire)
         world.on_close(self._closing.set)
+
+    def _wire(self, machines: Machines) -> None:
+        machines.guest_attributes = self.guest_wrote
+        machines.powered_off = self.guest_halted
+        machines.token = self.world.identity.mint
+        machines.identity = self.world.identity.mint_id_token
 
     def carry_out(
         self, call: Call, operation: Operation, work: Callable[[], None]
