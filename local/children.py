@@ -57,7 +57,10 @@ class Children:
         cwd: Path | None = None,
         grace_s: float = STOP_GRACE_S,
     ) -> Child:
-        """Start `command`; its output goes to <log_dir>/<name>.log. grace_s: between SIGTERM and SIGKILL."""
+        """Start `command`; its output goes to <log_dir>/<name>.log.
+
+        grace_s: between SIGTERM and SIGKILL.
+        """
         log = self._log_dir / f"{name}.log"
         with log.open("ab") as output:
             tether = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""One running local cloud: fake-gcs-server, the REST fake, the hub, machines, functions and the scheduler."""
+"""One running local cloud: storage, the REST fake, the hub, machines, functions, the scheduler."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from typing import Any
 from local import exports, state_bucket
 from local.children import Child, Children
 from local.rest.app import create_app
-from local.rest.functions import Functions
+from local.rest.deployments import Functions
+from local.rest.iam import Accounts, Roles
 from local.rest.identity import USER_TOKEN
+from local.rest.resourcemanager import Project
 from local.rest.scheduler import Scheduler
+from local.rest.serviceusage import Services
 from local.rest.storage import Buckets
 from local.rest.world import World
 from local.servers import HOST, Server, self_signed
@@ -36,7 +39,7 @@ class StartError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """directory: holds everything that is written; it is removed at the end. plugins: stand-ins on PATH."""
+    """directory: holds everything that is written. plugins: the provider stand-ins on PATH."""
 
     directory: Path
     plugins: bool = True
@@ -62,6 +65,10 @@ class LocalCloud:
         self._ends.append(self.children.stop_all)
         self.world = World(PROJECT, settings=self.options.settings)
         self._ends.append(self.world.close)
+        self.world.of(Services).enforce()
+        self.world.of(Project)
+        self.world.of(Accounts)
+        self.world.of(Roles)
         self.storage_url = self._start_storage(storage)
         self.world.of(Buckets).attach(self.storage_url)
         app = create_app(self.world)

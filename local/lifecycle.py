@@ -1,7 +1,7 @@
 """up, down and serve: who runs, where, and that nothing stays behind.
 
-A running local cloud holds a lock on DIR/lock for as long as its process lives: the kernel drops it whatever
-happens to the process, so the lock, not the number in local.json, says whether one runs.
+A running local cloud holds a lock on DIR/lock for as long as its process lives: the kernel drops
+it whatever happens to the process, so the lock, not a number in a file, says whether one runs.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def down(directory: Path) -> str:
 
 
 def serve(options: Options, *, detached: bool) -> None:
-    """Run one until SIGTERM, SIGINT or, unless detached, the parent's death; then remove its directory."""
+    """Run one until SIGTERM or SIGINT, or the parent's death unless detached; leaves nothing."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
@@ -217,7 +217,10 @@ def clear(directory: Path) -> None:
 
 
 def end_with_parent() -> None:
-    """Get SIGTERM when the parent goes, by whatever death. Called on the main thread, which lives to the end."""
+    """Get SIGTERM when the parent goes, by whatever death.
+
+    To be called on the main thread: the kernel means the thread that asks, and this one stays.
+    """
     parent = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:

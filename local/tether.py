@@ -2,9 +2,10 @@
 
     python -I -S tether.py GRACE_S COMMAND...      (stdin: a pipe that the parent holds open)
 
-The parent's death, even by SIGKILL, closes the pipe: a parent-death signal would follow the *thread* that forked
-us, which here is a short-lived request thread. Whatever the command leaves behind (a daemon, a child in a session
-of its own) is handed to us as a subreaper and killed too. Exits with the command's status.
+The parent's death, even by SIGKILL, closes the pipe. (A parent-death signal would follow the
+*thread* that forked us, which may be a short-lived request's.) Whatever the command leaves behind,
+a daemon or a child in a session of its own, is handed to us as its subreaper and killed too.
+Exits with the command's status.
 """
 
 import ctypes

@@ -82,7 +82,7 @@ def read_json(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
 
 
 def stream(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    """An answer's body in blocks; its connection goes back when it ends, and is closed when it is left early."""
+    """An answer's body in blocks; left early, its connection is closed instead of used again."""
     try:
         yield from answer.stream(BLOCK_BYTES, decode_content=False)
     except GeneratorExit:

@@ -11,6 +11,7 @@ from typing import Any
 from local.rest.errors import ApiError
 from local.rest.masks import paths
 from local.rest.service import Call, Service
+from local.rest.words import words
 from local.rest.world import World
 
 SERVICE = Service(
@@ -27,7 +28,7 @@ ACCOUNT = "000000-111111-222222"
 METHOD = "billingbudgets.billingAccounts.budgets"
 PROJECT = re.compile(r"projects/[a-z0-9-]+")
 CHANGEABLE = frozenset(
-    "displayName budgetFilter amount thresholdRules notificationsRule ownershipScope".split()
+    words("displayName budgetFilter amount thresholdRules notificationsRule ownershipScope")
 )
 DISPLAY_NAME_LIMIT = 60
 
@@ -103,7 +104,7 @@ def list_budgets(call: Call) -> dict[str, Any]:
 
 @BUDGETS.method(f"{METHOD}.patch")
 def patch(call: Call) -> dict[str, Any]:
-    """A mask may name leaves; the whole top-level field is taken from the body then, as it is sent whole."""
+    """A mask may name leaves; clients send the whole top-level field, and that is taken."""
     held = _get(call)
     sent = call.body.get("etag")
     if sent and sent != held["etag"]:

@@ -9,20 +9,29 @@ from typing import Any
 
 from local.rest.errors import ApiError
 from local.rest.labels import check_labels
+from local.rest.words import words
 
 NAME = re.compile(r"[a-z0-9](?:[-_.a-z0-9]*[a-z0-9])?")
 MULTI_REGIONS = frozenset(("US", "EU", "ASIA"))
 DUAL_REGIONS = frozenset(("NAM4", "EUR4", "ASIA1", "EUR5", "EUR7", "EUR8"))
 REGIONS = frozenset(
-    "africa-south1 asia-east1 asia-east2 asia-northeast1 asia-northeast2 asia-northeast3 asia-south1 asia-south2 "
-    "asia-southeast1 asia-southeast2 asia-southeast3 australia-southeast1 australia-southeast2 europe-central2 "
-    "europe-north1 europe-north2 europe-southwest1 europe-west1 europe-west10 europe-west12 europe-west2 "
-    "europe-west3 europe-west4 europe-west6 europe-west8 europe-west9 me-central1 me-central2 me-west1 "
-    "northamerica-northeast1 northamerica-northeast2 northamerica-south1 southamerica-east1 southamerica-west1 "
-    "us-central1 us-east1 us-east4 us-east5 us-south1 us-west1 us-west2 us-west3 us-west4".upper().split()
+    words(
+        "africa-south1 asia-east1 asia-east2 asia-northeast1 asia-northeast2 "
+        "asia-northeast3 asia-south1 asia-south2 "
+        "asia-southeast1 asia-southeast2 asia-southeast3 australia-southeast1 "
+        "australia-southeast2 europe-central2 "
+        "europe-north1 europe-north2 europe-southwest1 europe-west1 europe-west10 "
+        "europe-west12 europe-west2 "
+        "europe-west3 europe-west4 europe-west6 europe-west8 europe-west9 me-central1 "
+        "me-central2 me-west1 "
+        "northamerica-northeast1 northamerica-northeast2 northamerica-south1 "
+        "southamerica-east1 southamerica-west1 "
+        "us-central1 us-east1 us-east4 us-east5 us-south1 us-west1 us-west2 us-west3 "
+        "us-west4".upper()
+    )
 )
 CLASSES = frozenset(
-    "STANDARD NEARLINE COLDLINE ARCHIVE MULTI_REGIONAL REGIONAL DURABLE_REDUCED_AVAILABILITY".split()
+    words("STANDARD NEARLINE COLDLINE ARCHIVE MULTI_REGIONAL REGIONAL DURABLE_REDUCED_AVAILABILITY")
 )
 ACTIONS = frozenset(("Delete", "SetStorageClass", "AbortIncompleteMultipartUpload"))
 ABORT_CONDITIONS = frozenset(("age", "matchesPrefix", "matchesSuffix"))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from local.rest.errors import ApiError
+from local.rest.words import words
 
 TOKEN = re.compile(
     r"""\s+|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[A-Za-z_][\w]*|\d+(?:\.\d+)?"""
@@ -14,9 +15,13 @@ TOKEN = re.compile(
 )
 PAIRS = {")": "(", "]": "["}
 FIELDS = frozenset(
-    "resource.name resource.type resource.service resource.matchTag resource.matchTagId resource.hasTagKey "
-    "resource.hasTagKeyId request.time request.path request.host request.auth destination.ip destination.port "
-    "api.getAttribute origin.ip origin.port".split()
+    words(
+        "resource.name resource.type resource.service resource.matchTag "
+        "resource.matchTagId resource.hasTagKey "
+        "resource.hasTagKeyId request.time request.path request.host request.auth "
+        "destination.ip destination.port "
+        "api.getAttribute origin.ip origin.port"
+    )
 )
 
 

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from local.rest.words import words
+
 FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 31), ("month", 1, 12))
-MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
-DAYS = "sun mon tue wed thu fri sat".split()
+MONTHS = words("jan feb mar apr may jun jul aug sep oct nov dec")
+DAYS = words("sun mon tue wed thu fri sat")
 PART = re.compile(r"(\*|\w+)(?:-(\w+))?(?:/(\d+))?")
 HORIZON_DAYS = 366 * 5  # 29 February comes within this
 
 
 @dataclass(frozen=True)
 class Cron:
-    """When a job is due, in `zone`'s wall time. `any_day`: day fields restrict together only if both are given."""
+    """When a job is due, in `zone`'s wall time. either_day: one of both is enough."""
 
     minutes: frozenset[int]
     hours: frozenset[int]

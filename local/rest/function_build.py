@@ -53,7 +53,8 @@ def check(source: Path, entry_point: str) -> None:
     main = source / "main.py"
     if not main.exists():
         raise BuildError(
-            "missing main.py and GOOGLE_FUNCTION_SOURCE not specified. Either create the function in main.py or "
+            "missing main.py and GOOGLE_FUNCTION_SOURCE not specified. Either create the "
+            "function in main.py or "
             "specify GOOGLE_FUNCTION_SOURCE to point to the file that contains the function"
         )
     try:
@@ -92,6 +93,7 @@ def _check_installed(requirement: Requirement) -> None:
     if not version or not requirement.specifier.contains(version, prereleases=True):
         held = version or "none"
         raise BuildError(
-            f"ERROR: Could not find a version that satisfies the requirement {requirement} (from versions: {held}) "
+            f"ERROR: Could not find a version that satisfies the requirement {requirement} "
+            f"(from versions: {held}) "
             f"ERROR: No matching distribution found for {requirement}"
         )

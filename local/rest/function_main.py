@@ -1,4 +1,4 @@
-"""Serve one function as its container would: only its own source and the installed packages are importable.
+"""Serve one function as its container would: its own source and installed packages, no more.
 
 python -I function_main.py CHECKOUT PORT        (in the source's folder)
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def main(checkout: str, port: str) -> None:
-    """The environment is installed from a checkout, whose packages must not stand in for missing files."""
+    """The environment was installed from a checkout: its packages must not hide a missing file."""
     root = Path(checkout).resolve()
     sys.path[:] = [p for p in sys.path if p and Path(p).resolve() != root]
     sys.path.insert(0, os.getcwd())

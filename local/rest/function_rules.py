@@ -9,6 +9,7 @@ from typing import Any
 from local.rest.bucket_rules import REGIONS
 from local.rest.errors import ApiError
 from local.rest.labels import check_labels
+from local.rest.words import words
 
 NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 RUNTIMES = frozenset(("python310", "python311", "python312", "python313", "python314"))
@@ -17,9 +18,13 @@ BYTES = {"": 1, "k": 10**3, "Ki": 2**10, "M": 10**6, "Mi": 2**20, "G": 10**9, "G
 MOST_MEMORY = 32 * 2**30
 LEAST_MEMORY = 128 * 10**6
 RESERVED = frozenset(
-    "FUNCTION_TARGET FUNCTION_SIGNATURE_TYPE K_SERVICE K_REVISION K_CONFIGURATION PORT ENTRY_POINT GCP_PROJECT "
-    "GCLOUD_PROJECT GOOGLE_CLOUD_PROJECT FUNCTION_TRIGGER_TYPE FUNCTION_NAME FUNCTION_MEMORY_MB "
-    "FUNCTION_TIMEOUT_SEC FUNCTION_IDENTITY FUNCTION_REGION".split()
+    words(
+        "FUNCTION_TARGET FUNCTION_SIGNATURE_TYPE K_SERVICE K_REVISION K_CONFIGURATION "
+        "PORT ENTRY_POINT GCP_PROJECT "
+        "GCLOUD_PROJECT GOOGLE_CLOUD_PROJECT FUNCTION_TRIGGER_TYPE FUNCTION_NAME "
+        "FUNCTION_MEMORY_MB "
+        "FUNCTION_TIMEOUT_SEC FUNCTION_IDENTITY FUNCTION_REGION"
+    )
 )
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Cloud Run: more memory wants more CPU.
@@ -33,7 +38,8 @@ def check_place(location: str, name: str) -> None:
     if not NAME.fullmatch(name):
         raise ApiError(
             400,
-            f"Invalid function name: {name}. Function names must start with a lowercase letter followed by up to 62 "
+            f"Invalid function name: {name}. Function names must start with a lowercase "
+            "letter followed by up to 62 "
             "lowercase letters, numbers, or hyphens, and cannot end with a hyphen.",
         )
 

@@ -15,6 +15,7 @@ from flask import Request, Response
 
 from local.children import Child, Children
 from local.rest.function_metadata import FunctionMetadata
+from local.rest.words import words
 from local.rest.world import World
 
 HOST = "127.0.0.1"
@@ -24,11 +25,11 @@ SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 START_LIMIT_S = 30.0
 GRACE_S = 10.0  # Cloud Run's own, between SIGTERM and SIGKILL
 HOP = frozenset(
-    "connection keep-alive transfer-encoding te trailer upgrade host content-length".split()
+    words("connection keep-alive transfer-encoding te trailer upgrade host content-length")
 )
 
 
-class RuntimeFailure(Exception):
+class StartupError(Exception):
     """The container did not start; the message is Cloud Run's, with the log's last lines."""
 
 
@@ -86,11 +87,15 @@ class FunctionRuntime:
             text = child.log_tail()
             self._metadata.stop()
             self._children.stop(child, grace_s=0.1)
-            raise RuntimeFailure(
-                f"Could not create or update Cloud Run service {self.name}, Container Healthcheck failed. Revision "
-                f"'{env['K_REVISION']}' is not ready and cannot serve traffic. The user-provided container failed to "
-                f"start and listen on the port defined provided by the PORT={self._port} environment variable within "
-                f"the allocated timeout. Logs for this revision might contain more information.\n{text}"
+            raise StartupError(
+                f"Could not create or update Cloud Run service {self.name}, Container "
+                "Healthcheck failed. Revision "
+                f"'{env['K_REVISION']}' is not ready and cannot serve traffic. The "
+                "user-provided container failed to "
+                f"start and listen on the port defined provided by the PORT={self._port} "
+                "environment variable within "
+                "the allocated timeout. Logs for this revision might contain more "
+                f"information.\n{text}"
             )
         return child
 
@@ -106,7 +111,7 @@ class FunctionRuntime:
         return False
 
     def handle(self, request: Request, path: str) -> Response:
-        """Pass one request on. 429 when all instances are busy, 504 after the function's timeout."""
+        """Pass one request on: 429 when all instances are busy, 504 after the timeout."""
         if not self._slots.acquire(blocking=False):
             return Response("Rate exceeded.", 429, content_type="text/html")
         try:

@@ -106,7 +106,8 @@ def create_account(call: Call) -> dict[str, Any]:
         name = f"projects/{call.world.project}/serviceAccounts/{email}"
         raise ApiError(
             409,
-            f"Service account {account_id} already exists within project {name.split('/')[0]}/{call.world.project}.",
+            f"Service account {account_id} already exists within project "
+            f"{name.split('/')[0]}/{call.world.project}.",
         )
     return accounts.add(email, given)
 
@@ -200,7 +201,8 @@ def create_role(call: Call) -> dict[str, Any]:
     if not ROLE_ID.fullmatch(role_id):
         raise ApiError(
             400,
-            f"The role_id must match the regular expression {ROLE_ID.pattern}. Role ID provided: {role_id}",
+            f"The role_id must match the regular expression {ROLE_ID.pattern}. Role ID "
+            f"provided: {role_id}",
         )
     name = f"projects/{call.world.project}/roles/{role_id}"
     if name in held.roles:
@@ -208,7 +210,8 @@ def create_role(call: Call) -> dict[str, Any]:
         if held.roles[name].get("deleted"):
             raise ApiError(
                 400,
-                f"You can't create a role with role_id ({role_id}) where there is an existing role with that role_id in a deleted state.",
+                f"You can't create a role with role_id ({role_id}) where there is an "
+                "existing role with that role_id in a deleted state.",
                 status_text="FAILED_PRECONDITION",
             )
         raise ApiError(409, text)

@@ -1,12 +1,12 @@
-"""Where Cloud Run stands: who may call a function, and the call itself. And what runs, for the curious."""
+"""Where Cloud Run stands: who may call a function, and the call itself."""
 
 from __future__ import annotations
 
 from flask import Flask, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from local.rest.deployments import Deployed, Functions
 from local.rest.errors import ApiError
-from local.rest.functions import Deployed, Functions
 from local.rest.identity import bearer
 from local.rest.policies import Policies
 from local.rest.world import World
@@ -14,11 +14,13 @@ from local.rest.world import World
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 FORBIDDEN = (
     "<html><head><title>403 Forbidden</title></head><body><h1>Error: Forbidden</h1>"
-    "<h2>Your client does not have permission to get URL <code>{path}</code> from this server.</h2></body></html>"
+    "<h2>Your client does not have permission to get URL <code>{path}</code> from this "
+    "server.</h2></body></html>"
 )
 UNAUTHORIZED = (
     "<html><head><title>401 Unauthorized</title></head><body><h1>Error: Unauthorized</h1>"
-    "<h2>Your client does not have permission to the requested URL <code>{path}</code>.</h2></body></html>"
+    "<h2>Your client does not have permission to the requested URL "
+    "<code>{path}</code>.</h2></body></html>"
 )
 
 

@@ -197,7 +197,10 @@ def list_versions(call: Call) -> dict[str, Any]:
 def destroy_version(call: Call) -> dict[str, Any]:
     key, version = _version(call)
     if version["state"] not in ("ENABLED", "DISABLED"):
-        text = f"{version['name']} is not enabled or disabled; its current state is {version['state']}."
+        text = (
+            f"{version['name']} is not enabled or disabled; its current state is "
+            f"{version['state']}."
+        )
         raise ApiError(400, text, status_text="FAILED_PRECONDITION")
     delay_s = int(key.resource["destroyScheduledDuration"].removesuffix("s"))
     version |= {

@@ -20,16 +20,20 @@ def check_labels(labels: Mapping[str, str], *, reason: str | None = None) -> Non
         if not KEY.fullmatch(key):
             raise ApiError(
                 400,
-                f"Label key '{key}' violates format constraints. The key must start with a lowercase letter, can "
-                "only contain lowercase letters, numeric characters, underscores and dashes, and have a maximum "
+                f"Label key '{key}' violates format constraints. The key must start with a "
+                "lowercase letter, can "
+                "only contain lowercase letters, numeric characters, underscores and "
+                "dashes, and have a maximum "
                 "length of 63 characters.",
                 reason=reason,
             )
         if not VALUE.fullmatch(value):
             raise ApiError(
                 400,
-                f"Label value '{value}' for key '{key}' violates format constraints. The value can only contain "
-                "lowercase letters, numeric characters, underscores and dashes, and have a maximum length of 63 "
+                f"Label value '{value}' for key '{key}' violates format constraints. The "
+                "value can only contain "
+                "lowercase letters, numeric characters, underscores and dashes, and have "
+                "a maximum length of 63 "
                 "characters.",
                 reason=reason,
             )

@@ -1,12 +1,11 @@
-"""Objects: every call passes here on its way to fake-gcs-server, streamed, with Google's own refusals.
+"""Objects: every call passes here on its way to fake-gcs-server, streamed.
 
-What fake-gcs-server does not do is done here: preconditions on every verb, the position of a resumable upload,
-pages of at most 1000, and answers in Google's shape.
+What fake-gcs-server does not do is done here: preconditions on every verb, the position of a
+resumable upload, pages of at most 1000, refusals and answers in Google's words and shape.
 """
 
 from __future__ import annotations
 
-import base64
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,21 +25,29 @@ from local.rest.backend import (
     upload_path,
 )
 from local.rest.errors import ApiError
+from local.rest.object_shape import (
+    base_url,
+    conditions,
+    incomplete,
+    missing,
+    object_name,
+    odd,
+    page_size,
+    passed_headers,
+    passed_query,
+    resource,
+)
 from local.rest.preconditions import Preconditions
 from local.rest.uploads import Chunk, Session, multipart_metadata, parse_metadata
+from local.rest.words import words
 
-PAGE = 1000
 DOOR_LOCKS = 64
-KEPT = (
-    "name bucket metageneration contentType contentEncoding contentDisposition contentLanguage cacheControl "
-    "storageClass size md5Hash crc32c timeCreated updated timeStorageClassUpdated timeDeleted customTime metadata"
-).split()
-UP_HEADERS = ("content-type", "content-range", "x-guploader-no-308", "x-goog-upload-command")
-UP_HEADERS += ("x-goog-upload-protocol", "content-encoding", "cache-control")
-DOWN_HEADERS = (
-    "content-type content-length content-range content-encoding content-disposition cache-control accept-ranges "
-    "etag last-modified x-goog-generation x-goog-hash x-goog-stored-content-length x-goog-stored-content-encoding"
-).split()
+DOWN_HEADERS = words(
+    "content-type content-length content-range content-encoding content-disposition "
+    "cache-control accept-ranges "
+    "etag last-modified x-goog-generation x-goog-hash x-goog-stored-content-length "
+    "x-goog-stored-content-encoding"
+)
 
 
 class Objects:
@@ -107,15 +114,15 @@ class Objects:
         self._require(bucket)
         keys = "prefix delimiter versions startOffset endOffset includeTrailingDelimiter pageToken"
         query = {k: request.args[k] for k in keys.split() if request.args.get(k)}
-        query["maxResults"] = str(_page(request.args.get("maxResults")))
+        query["maxResults"] = str(page_size(request.args.get("maxResults")))
         status, found = self._backend.call("GET", f"/storage/v1/b/{quote(bucket)}/o", query)
         if status != 200:
-            raise _odd(status, found)
+            raise odd(status, found)
         found["items"] = [resource(o, base_url(request)) for o in found.get("items") or []]
         return jsonify({k: v for k, v in found.items() if v})
 
     def fetch(self, bucket: str, name: str, generation: str, into: IO[bytes]) -> dict[str, Any]:
-        """Copy an object's content for one of our own services; returns the object. 404 when there is none."""
+        """Copy an object's content for a service of ours; returns the object, 404 without one."""
         found = self.existing(bucket, name, {"generation": generation})
         answer = self._backend.send("GET", download_path(bucket, name), {"alt": "media"}, {}, None)
         for block in stream(answer):
@@ -130,7 +137,7 @@ class Objects:
         metadata = {"name": name, "contentType": "application/octet-stream"}
         status, answer, upstream = self._backend.open_upload(upload_path(bucket), query, metadata)
         if status != 200:
-            raise _odd(status, answer)
+            raise odd(status, answer)
         with source.open("rb") as file:
             sent = self._backend.send(
                 "PUT",
@@ -141,7 +148,7 @@ class Objects:
             )
             found = read_json(sent)
         if sent.status != 200:
-            raise _odd(sent.status, found)
+            raise odd(sent.status, found)
 
     def insert(self, request: Request, bucket: str, principal: str) -> Response:
         """POST /upload/...: media, multipart, or the start of a resumable upload."""
@@ -161,8 +168,8 @@ class Objects:
             answer = self._backend.send(
                 "POST",
                 upload_path(bucket),
-                _query(request) | {"uploadType": kind, "name": name},
-                _up_headers(request),
+                passed_query(request) | {"uploadType": kind, "name": name},
+                passed_headers(request),
                 body,
             )
             return self._stored(request, answer.status, read_json(answer))
@@ -175,10 +182,10 @@ class Objects:
             wanted.check(self.find(bucket, name))
         if kind := request.headers.get("X-Upload-Content-Type"):
             metadata.setdefault("contentType", kind)
-        query = _query(request) | {"uploadType": "resumable", "name": name}
+        query = passed_query(request) | {"uploadType": "resumable", "name": name}
         status, answer, upstream = self._backend.open_upload(upload_path(bucket), query, metadata)
         if status != 200:
-            raise _odd(status, answer)
+            raise odd(status, answer)
         key = "AB" + secrets.token_urlsafe(48)
         self._sessions[key] = Session(bucket, name, wanted, principal, upstream=upstream)
         target = (
@@ -194,12 +201,12 @@ class Objects:
         with session.lock:
             chunk = Chunk.of(request.headers.get("Content-Range", ""), request.content_length)
             if chunk.is_query and chunk.total != session.received:
-                return _incomplete(request, session)
+                return incomplete(request, session)
             if chunk.start is not None and chunk.start != session.received:
                 request.get_data()
                 if chunk.start > session.received:
                     raise ApiError(503, "Invalid request. Chunks must be sent in order.")
-                return _incomplete(request, session)
+                return incomplete(request, session)
             if not chunk.last:
                 return self._more(request, session)
             with self.changing(session.bucket, session.name, session.conditions):
@@ -211,14 +218,14 @@ class Objects:
             "PUT",
             upload_path(session.bucket),
             {"uploadType": "resumable", "upload_id": session.upstream},
-            _up_headers(request),
+            passed_headers(request),
             counted,
         )
         found = read_json(answer)
         session.received += counted.bytes
         done = answer.status == 200 and "X-Http-Status-Code-Override" not in answer.headers
         if answer.status == 308 or (answer.status == 200 and not done):
-            return _incomplete(request, session)
+            return incomplete(request, session)
         self._sessions.pop(request.args["upload_id"], None)
         return self._stored(request, answer.status, found)
 
@@ -241,7 +248,7 @@ class Objects:
         if status == 404:
             raise missing(bucket, name)
         if status != 200:
-            raise _odd(status, answer)
+            raise odd(status, answer)
         return Response(b"", 204)
 
     def patch(self, request: Request, bucket: str, name: str) -> Response:
@@ -250,7 +257,7 @@ class Objects:
         body = self._check_metadata(parse_metadata(request.get_data()))
         with self.changing(bucket, name, conditions(request)):
             status, found = self._backend.call(
-                request.method, object_path(bucket, name), _query(request), body
+                request.method, object_path(bucket, name), passed_query(request), body
             )
         return self._stored(request, status, found)
 
@@ -264,9 +271,9 @@ class Objects:
         body = self._check_metadata(parse_metadata(request.get_data()))
         path = f"{object_path(*source)}/{verb}{object_path(*target).removeprefix('/storage/v1')}"
         with self.changing(*target, conditions(request)):
-            status, found = self._backend.call("POST", path, _query(request), body)
+            status, found = self._backend.call("POST", path, passed_query(request), body)
         if status != 200:
-            raise _odd(status, found)
+            raise odd(status, found)
         if verb == "rewriteTo":
             found["resource"] = resource(found["resource"], base_url(request))
             return jsonify({k: v for k, v in found.items() if v != ""})
@@ -280,7 +287,7 @@ class Objects:
             self.existing(bucket, part.get("name", ""), {"generation": part.get("generation", "")})
         with self.changing(bucket, name, conditions(request)):
             path = object_path(bucket, name) + "/compose"
-            status, found = self._backend.call("POST", path, _query(request), body)
+            status, found = self._backend.call("POST", path, passed_query(request), body)
         return self._stored(request, status, found)
 
     @contextmanager
@@ -293,7 +300,7 @@ class Objects:
 
     def _stored(self, request: Request, status: int, found: dict[str, Any]) -> Response:
         if status != 200:
-            raise _odd(status, found)
+            raise odd(status, found)
         return jsonify(resource(found, base_url(request)))
 
 
@@ -308,85 +315,3 @@ class Counted:
         block: bytes = self._stream.read(size)
         self.bytes += len(block)
         return block
-
-
-def resource(found: Mapping[str, Any], base: str) -> dict[str, Any]:
-    """An object as Google describes it. mediaLink leads to where the caller called."""
-    bucket, name, generation = found["bucket"], found["name"], str(found["generation"])
-    path = f"/storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}"
-    out = {k: found[k] for k in KEPT if found.get(k) not in (None, "", {})}
-    return out | {
-        "kind": "storage#object",
-        "id": f"{bucket}/{name}/{generation}",
-        "selfLink": f"https://www.googleapis.com{path}",
-        "mediaLink": f"{base}/download{path}?generation={generation}&alt=media",
-        "generation": generation,
-        "metageneration": str(found.get("metageneration") or "1"),
-        "etag": base64.b64encode(int(generation).to_bytes(8, "big")).decode(),
-        "size": str(found.get("size", "0")),
-        "timeFinalized": found.get("timeCreated"),
-    }
-
-
-def object_name(name: Any) -> str:
-    """A name that Google takes; 400 otherwise."""
-    if not isinstance(name, str) or not name:
-        raise ApiError(400, "Required", reason="required")
-    forbidden = name in (".", "..") or name.startswith(".well-known/acme-challenge/")
-    if forbidden or any(c in name for c in "\r\n\0") or len(name.encode()) > 1024:
-        raise ApiError(400, f"Invalid object name: '{name}'", reason="invalid")
-    return name
-
-
-def conditions(request: Request) -> Preconditions:
-    return Preconditions.of(request.args, request.headers)
-
-
-def base_url(request: Request) -> str:
-    return f"{request.scheme}://{request.host}"
-
-
-def missing(bucket: str, name: str) -> ApiError:
-    return ApiError(404, f"No such object: {bucket}/{name}", reason="notFound")
-
-
-def _page(text: str | None) -> int:
-    if not text:
-        return PAGE
-    if not text.isdigit():
-        raise ApiError(400, f"Invalid value for maxResults: '{text}'", reason="invalid")
-    return min(int(text), PAGE) or PAGE
-
-
-def _query(request: Request) -> dict[str, str]:
-    """What fake-gcs-server may see; the preconditions were checked here."""
-    dropped = ("alt", "fields", "prettyPrint", "key", "userProject", "projection")
-    return {k: v for k, v in request.args.items() if k not in dropped and not k.startswith("if")}
-
-
-def _up_headers(request: Request) -> dict[str, str]:
-    headers = {k: request.headers[k] for k in UP_HEADERS if k in request.headers}
-    headers |= {k: v for k, v in request.headers if k.lower().startswith("x-goog-meta-")}
-    if request.content_length is not None:
-        headers["Content-Length"] = str(request.content_length)
-    else:
-        headers["Transfer-Encoding"] = "chunked"
-    return headers
-
-
-def _incomplete(request: Request, session: Session) -> Response:
-    """308: the position is in Range, which is left out when nothing has arrived."""
-    response = Response(b"", 308)
-    if session.received:
-        response.headers["Range"] = f"bytes=0-{session.received - 1}"
-    if "X-Guploader-No-308" in request.headers:
-        response.status_code = 200
-        response.headers["X-Http-Status-Code-Override"] = "308"
-    return response
-
-
-def _odd(status: int, answer: Mapping[str, Any]) -> ApiError:
-    """fake-gcs-server's own refusal, passed on."""
-    error = answer.get("error") or {}
-    text = error.get("message") or answer.get("text") or f"storage backend answered {status}"
-    return ApiError(status if status >= 400 else 500, str(text))

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from local.rest.world import World
 
 CONCURRENT = (
-    "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff. "
+    "There were concurrent policy changes. Please retry the whole read-modify-write with "
+    "exponential backoff. "
     "The request's ETag '{sent}' did not match the current policy's ETag '{held}'."
 )
 MEMBER = re.compile(
@@ -48,7 +49,7 @@ class Policies:
         self._policies.pop(resource, None)
 
     def get(self, resource: str, version: int = 1) -> dict[str, Any]:
-        """As getIamPolicy answers; a reader that asks for less than version 3 sees no conditions."""
+        """As getIamPolicy answers; a reader of less than version 3 sees no conditions."""
         held = self._held(resource)
         bindings = [dict(b) for b in held["bindings"]]
         conditional = any("condition" in b for b in bindings)
@@ -100,12 +101,14 @@ class Policies:
         if any("condition" in b for b in bindings):
             raise ApiError(
                 400,
-                "The specified policy version is not supported. Policies with conditions must specify version 3.",
+                "The specified policy version is not supported. Policies with conditions "
+                "must specify version 3.",
             )
         if any("condition" in b for b in held["bindings"]):
             raise ApiError(
                 400,
-                "The existing policy has conditions. Set policy version 3 to change it, or they would be lost.",
+                "The existing policy has conditions. Set policy version 3 to change it, "
+                "or they would be lost.",
             )
 
     def _check(self, binding: Binding) -> None:

@@ -11,6 +11,7 @@ from local.rest.errors import ApiError
 from local.rest.masks import apply_mask
 from local.rest.service import Call, Service, require_project
 from local.rest.times import stamp
+from local.rest.words import words
 from local.rest.world import World
 
 SERVICE = Service(
@@ -21,7 +22,10 @@ SERVICE = Service(
 INFOS = "cloudquotas.projects.locations.services.quotaInfos"
 PREFERENCES = "cloudquotas.projects.locations.quotaPreferences"
 ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
-REGIONS = "us-central1 us-east1 us-east4 us-east5 us-west1 us-west4 europe-west1 europe-west4 asia-southeast1".split()
+REGIONS = words(
+    "us-central1 us-east1 us-east4 us-east5 us-west1 us-west4 europe-west1 europe-west4 "
+    "asia-southeast1"
+)
 CHANGEABLE = frozenset(
     ("quotaConfig", "justification", "contactEmail", "dimensions", "etag", "service", "quotaId")
 )

@@ -31,7 +31,8 @@ class Project:
         if project not in (self.world.project, self.world.project_number):
             raise ApiError(
                 403,
-                f"The caller does not have permission on project '{project}' (or it may not exist).",
+                f"The caller does not have permission on project '{project}' (or it may "
+                "not exist).",
             )
 
 

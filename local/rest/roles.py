@@ -1,7 +1,7 @@
 """Google's predefined roles, as far as a project like ours may name them.
 
-Google refuses a binding of a role it does not know; so do we. A role that is missing here and exists at Google
-belongs into this list.
+Google refuses a binding of a role it does not know; so do we. A role that exists at Google and is
+missing here belongs into this list.
 """
 
 from __future__ import annotations
@@ -14,28 +14,36 @@ PREDEFINED = {
     "billing": "admin costsManager user viewer projectManager",
     "cloudbuild.builds": "builder editor viewer approver",
     "cloudfunctions": "admin developer invoker serviceAgent viewer",
-    "cloudkms": "admin cryptoKeyDecrypter cryptoKeyEncrypter cryptoKeyEncrypterDecrypter publicKeyViewer viewer",
+    "cloudkms": "admin cryptoKeyDecrypter cryptoKeyEncrypter cryptoKeyEncrypterDecrypter "
+    "publicKeyViewer viewer",
     "cloudquotas": "admin viewer",
     "cloudscheduler": "admin jobRunner serviceAgent viewer",
-    "compute": "admin imageUser instanceAdmin instanceAdmin.v1 loadBalancerAdmin networkAdmin networkUser "
-    "networkViewer osAdminLogin osLogin osLoginExternalUser securityAdmin serviceAgent storageAdmin viewer",
+    "compute": "admin imageUser instanceAdmin instanceAdmin.v1 loadBalancerAdmin networkAdmin "
+    "networkUser "
+    "networkViewer osAdminLogin osLogin osLoginExternalUser securityAdmin serviceAgent "
+    "storageAdmin viewer",
     "consumerprocurement": "entitlementViewer",
     "eventarc": "admin eventReceiver viewer",
-    "iam": "roleAdmin roleViewer securityAdmin securityReviewer serviceAccountAdmin serviceAccountCreator "
-    "serviceAccountDeleter serviceAccountKeyAdmin serviceAccountOpenIdTokenCreator serviceAccountTokenCreator "
+    "iam": "roleAdmin roleViewer securityAdmin securityReviewer serviceAccountAdmin "
+    "serviceAccountCreator "
+    "serviceAccountDeleter serviceAccountKeyAdmin serviceAccountOpenIdTokenCreator "
+    "serviceAccountTokenCreator "
     "serviceAccountUser serviceAccountViewer workloadIdentityPoolAdmin workloadIdentityUser",
     "iap": "admin httpsResourceAccessor settingsAdmin tunnelDestGroupViewer tunnelResourceAccessor",
     "logging": "admin bucketWriter configWriter logWriter privateLogViewer viewer viewAccessor",
     "monitoring": "admin editor metricWriter viewer alertPolicyEditor notificationChannelEditor",
     "pubsub": "admin editor publisher subscriber viewer",
     "recommender": "computeViewer viewer",
-    "resourcemanager": "projectCreator projectDeleter projectIamAdmin projectMover tagUser tagViewer",
-    "run": "admin builder developer invoker serviceAgent servicesInvoker sourceDeveloper sourceViewer viewer",
+    "resourcemanager": "projectCreator projectDeleter projectIamAdmin projectMover tagUser "
+    "tagViewer",
+    "run": "admin builder developer invoker serviceAgent servicesInvoker sourceDeveloper "
+    "sourceViewer viewer",
     "secretmanager": "admin secretAccessor secretVersionAdder secretVersionManager viewer",
     "servicemanagement": "quotaAdmin quotaViewer",
     "serviceusage": "apiKeysAdmin serviceUsageAdmin serviceUsageConsumer serviceUsageViewer",
     "storage": "admin bucketViewer folderAdmin hmacKeyAdmin legacyBucketOwner legacyBucketReader "
-    "legacyBucketWriter legacyObjectOwner legacyObjectReader objectAdmin objectCreator objectUser objectViewer",
+    "legacyBucketWriter legacyObjectOwner legacyObjectReader objectAdmin objectCreator "
+    "objectUser objectViewer",
     "tpu": "admin viewer",
     "vpcaccess": "admin user viewer",
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from local.rest import policies
+from local.rest.deployments import Functions
 from local.rest.errors import ApiError
-from local.rest.functions import Functions
 from local.rest.policies import Policies
 from local.rest.service import Call, Service, require_project
 
@@ -21,7 +21,8 @@ def _name(call: Call) -> str:
     if name not in world.of(Functions).services():
         raise ApiError(
             404,
-            f"Resource '{call['servicesId']}' of kind 'SERVICE' in region '{call['locationsId']}' in project '{world.project}' does not exist.",
+            f"Resource '{call['servicesId']}' of kind 'SERVICE' in region "
+            f"'{call['locationsId']}' in project '{world.project}' does not exist.",
         )
     return name
 

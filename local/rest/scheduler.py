@@ -129,7 +129,7 @@ class Scheduler:
             self._changed.clear()
 
     def _until_next(self) -> float:
-        """Seconds to wait, at least a moment; the settings may change meanwhile, so at most half a second."""
+        """Seconds to wait: at most half a second, for the speed may change meanwhile."""
         times = [self.clock.real(job.due_at) for job in self.jobs.values() if job.enabled]
         soonest = min(times, default=self.world.clock() + IDLE_S) - self.world.clock()
         return min(max(soonest, 0.005), 0.5)
@@ -178,7 +178,8 @@ def create(call: Call) -> dict[str, Any]:
     if not NAME.fullmatch(name) or not name.startswith(f"{parent}/"):
         raise ApiError(
             400,
-            f'Job name must be formatted: "projects/<PROJECT_ID>/locations/<LOCATION_ID>/jobs/<JOB_ID>". Got {name}.',
+            "Job name must be formatted: "
+            f'"projects/<PROJECT_ID>/locations/<LOCATION_ID>/jobs/<JOB_ID>". Got {name}.',
         )
     scheduler = world.of(Scheduler)
     if name in scheduler.jobs:
@@ -321,6 +322,7 @@ def seconds(field: str, text: str) -> float:
     if not found:
         raise ApiError(
             400,
-            f"Invalid value at 'job.{field}' (type.googleapis.com/google.protobuf.Duration), \"{text}\"",
+            f"Invalid value at 'job.{field}' "
+            f'(type.googleapis.com/google.protobuf.Duration), "{text}"',
         )
     return float(found[1])

@@ -15,6 +15,7 @@ from local.rest.masks import apply_mask
 from local.rest.policies import Policies
 from local.rest.service import Call, Service
 from local.rest.times import stamp
+from local.rest.words import words
 from local.rest.world import World
 
 SERVICE = Service(
@@ -25,7 +26,7 @@ SERVICE = Service(
 SECRET_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 PAYLOAD_LIMIT_BYTES = 64 * 1024
 CHANGEABLE = frozenset(
-    "labels annotations expireTime ttl topics rotation versionAliases versionDestroyTtl etag".split()
+    words("labels annotations expireTime ttl topics rotation versionAliases versionDestroyTtl etag")
 )
 
 
@@ -244,7 +245,8 @@ def _payload(payload: dict[str, Any]) -> bytes:
     except ValueError:
         raise ApiError(
             400,
-            f"Invalid value at 'payload.data' (TYPE_BYTES), Base64 decoding failed for \"{payload['data']}\"",
+            "Invalid value at 'payload.data' (TYPE_BYTES), Base64 decoding failed for "
+            f'"{payload["data"]}"',
         ) from None
     if len(data) > PAYLOAD_LIMIT_BYTES:
         raise ApiError(400, "Secret payload data must not be larger than 65536 bytes.")

@@ -7,6 +7,7 @@ from typing import Any
 
 from local.rest.errors import ApiError
 from local.rest.service import Call, Service
+from local.rest.words import words
 from local.rest.world import World
 
 SERVICE = Service({"/serviceusage/": "serviceusage.v1"})
@@ -14,16 +15,19 @@ SERVICE = Service({"/serviceusage/": "serviceusage.v1"})
 NAME = re.compile(r"[a-z][a-z0-9-]*\.googleapis\.com")
 KNOWN = frozenset(
     f"{name}.googleapis.com"
-    for name in "artifactregistry billingbudgets cloudapis cloudbilling cloudbuild cloudfunctions cloudkms "
-    "cloudquotas cloudresourcemanager cloudscheduler cloudtrace compute containerregistry datastore eventarc iam "
-    "iamcredentials iap logging monitoring networkmanagement orgpolicy oslogin pubsub recommender run "
-    "secretmanager servicemanagement serviceusage storage storage-api storage-component sts telemetry vpcaccess".split()
+    for name in words(
+        "artifactregistry billingbudgets cloudapis cloudbilling cloudbuild cloudfunctions cloudkms "
+        "cloudquotas cloudresourcemanager cloudscheduler cloudtrace compute containerregistry "
+        "datastore eventarc iam iamcredentials iap logging monitoring networkmanagement orgpolicy "
+        "oslogin pubsub recommender run secretmanager servicemanagement serviceusage storage "
+        "storage-api storage-component sts telemetry vpcaccess"
+    )
 )
 # What Google switches on in every new project, and what the user did with `mayfly init`.
-AT_BIRTH = (
-    "cloudapis cloudresourcemanager cloudtrace datastore logging monitoring servicemanagement serviceusage "
-    "storage storage-api storage-component"
-).split()
+AT_BIRTH = words(
+    "cloudapis cloudresourcemanager cloudtrace datastore logging monitoring servicemanagement "
+    "serviceusage storage storage-api storage-component"
+)
 BATCH_LIMIT = 20
 TYPE = "type.googleapis.com/google.api.serviceusage.v1"
 
@@ -35,7 +39,10 @@ class Services:
         self.world = world
         self.on = {f"{name}.googleapis.com" for name in AT_BIRTH}
         self.operations: dict[str, dict[str, Any]] = {}
-        world.enabled = self.enabled
+
+    def enforce(self) -> None:
+        """From now on the project's other APIs answer only when they are on."""
+        self.world.enabled = self.enabled
 
     def enabled(self, api: str) -> bool:
         return api in self.on
@@ -61,7 +68,8 @@ def _require(call: Call) -> Services:
     if owner != "projects" or project not in known:
         raise ApiError(
             403,
-            f"Permission denied to access service usage of {owner}/{project} (or it may not exist).",
+            f"Permission denied to access service usage of {owner}/{project} (or it may "
+            "not exist).",
         )
     return call.world.of(Services)
 

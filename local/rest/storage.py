@@ -1,6 +1,6 @@
 """Cloud Storage: the one door to buckets and objects.
 
-Buckets and their policies are kept here; the bytes are fake-gcs-server's, streamed through `objects.py`.
+Buckets and their policies are kept here; the bytes are fake-gcs-server's, by way of `objects.py`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from local.rest.bucket_rules import check_bucket, check_name, location_type
 from local.rest.checks import check_body
 from local.rest.discovery import load
 from local.rest.errors import ApiError, Style
-from local.rest.identity import bearer
+from local.rest.object_door import NO_BUCKET, ObjectDoor
 from local.rest.objects import Objects
 from local.rest.policies import Policies
 from local.rest.service import Call, Service
-from local.rest.storage_paths import Target, parse
 from local.rest.times import stamp
+from local.rest.words import words
 from local.rest.world import World
 
 DOCUMENT = "storage.v1"
-NO_BUCKET = "The specified bucket does not exist."
-OUTPUT_ONLY = (
-    "kind id selfLink projectNumber generation metageneration etag timeCreated updated locationType owner"
-).split()
+OUTPUT_ONLY = words(
+    "kind id selfLink projectNumber generation metageneration etag timeCreated updated "
+    "locationType owner"
+)
 FIXED = ("name", "location", "customPlacementConfig", "hierarchicalNamespace", "objectRetention")
 LOCK_AFTER_S = 90 * 86400
 DEFAULT_SOFT_DELETE_S = 7 * 86400
@@ -147,7 +147,7 @@ def _birth_bindings(project: str) -> list[dict[str, Any]]:
 
 def install(app: Flask, world: World) -> None:
     """Objects, uploads and downloads: streamed, so not through the checks for small JSON calls."""
-    door = ObjectDoor(app, world)
+    door = ObjectDoor(world, lambda: world.of(Buckets).objects)
     app.before_request(door.answer)
     app.after_request(_empty_answer_to_a_bucket_delete)
 
@@ -234,16 +234,19 @@ def get_policy(call: Call) -> dict[str, Any]:
 @SERVICE.method("storage.buckets.setIamPolicy")
 def set_policy(call: Call) -> dict[str, Any]:
     bucket = call.world.of(Buckets).get(call["bucket"])
-    bindings = call.body.get("bindings", [])
-    if any("condition" in b for b in bindings):
-        if not bucket["iamConfiguration"]["uniformBucketLevelAccess"].get("enabled"):
-            text = "Policies with conditions need uniform bucket-level access on the bucket."
-            raise ApiError(412, text, reason="conditionNotMet")
+    bindings, config = call.body.get("bindings", []), bucket["iamConfiguration"]
+    uniform = config["uniformBucketLevelAccess"].get("enabled")
+    if not uniform and any("condition" in b for b in bindings):
+        text = "Policies with conditions need uniform bucket-level access on the bucket."
+        raise ApiError(412, text, reason="conditionNotMet")
     public = any(
         m in ("allUsers", "allAuthenticatedUsers") for b in bindings for m in b.get("members", [])
     )
-    if public and bucket["iamConfiguration"]["publicAccessPrevention"] == "enforced":
-        text = "The member bindings allUsers and allAuthenticatedUsers are not allowed since public access prevention is enforced."
+    if public and config["publicAccessPrevention"] == "enforced":
+        text = (
+            "The member bindings allUsers and allAuthenticatedUsers are not allowed since "
+            "public access prevention is enforced."
+        )
         raise ApiError(412, text, reason="conditionNotMet")
     return _shown(call, call.world.of(Policies).set(_resource(call["bucket"]), call.body))
 
@@ -309,96 +312,6 @@ def _resource(bucket: str) -> str:
 
 def _etag(number: int) -> str:
     return base64.b64encode(bytes((8, number & 127))).decode()
-
-
-# -- objects
-
-
-class ObjectDoor:
-    """Answers object calls before Flask would decode their paths or read their bodies."""
-
-    def __init__(self, app: Flask, world: World) -> None:
-        from local.rest.products import SERVICES
-
-        self._world = world
-        mounted = {prefix.split("/")[1] for s in SERVICES for prefix in s.mounts}
-        self._reserved = frozenset(mounted | {"_local", "_run", "upload", "download", "batch"})
-
-    def answer(self) -> Response | None:
-        """The answer to an object call; None leaves the request to everybody else."""
-        raw = str(request.environ.get("REQUEST_URI") or request.path).partition("?")[0]
-        target = parse(raw, self._reserved)
-        if target is None:
-            return None
-        method_id, email = f"storage.objects.{target.kind}", None
-        try:
-            email = self._principal()
-            response = self._serve(target, email)
-        except ApiError as error:
-            response = _refusal(error, target)
-        self._world.calls.add(
-            t=self._world.clock(),
-            method=request.method,
-            path=request.full_path.rstrip("?"),
-            id=method_id,
-            principal=email,
-            status=response.status_code,
-        )
-        return response
-
-    def _principal(self) -> str:
-        """Whose call it is. STORAGE_EMULATOR_HOST makes Google's clients drop their token: the local user's calls."""
-        token = bearer(request.headers.get("Authorization")) or request.args.get("access_token")
-        identity = self._world.identity
-        return (identity.access(token) if token else identity.user).email
-
-    def _serve(self, target: Target, email: str) -> Response:
-        objects = self._world.of(Buckets).objects
-        verb = (request.headers.get("X-HTTP-Method-Override") or request.method).upper()
-        bucket, name = target.bucket, target.name
-        match (target.kind, verb):
-            case ("list", "GET"):
-                return objects.list(request, bucket)
-            case ("object", "GET"):
-                return objects.get(request, bucket, name)
-            case ("download" | "xml", "GET" | "HEAD"):
-                return objects.media(request, bucket, name)
-            case ("object" | "xml", "DELETE"):
-                return objects.delete(request, bucket, name)
-            case ("object", "PATCH" | "PUT"):
-                return objects.patch(request, bucket, name)
-            case ("copy", "POST"):
-                return objects.copy(request, target.verb, (bucket, name), target.other)
-            case ("compose", "POST"):
-                return objects.compose(request, bucket, name)
-            case ("upload", "POST" | "PUT") if "upload_id" in request.args:
-                return objects.chunk(request)
-            case ("upload", "POST"):
-                return objects.insert(request, bucket, email)
-            case ("upload", "DELETE"):
-                return objects.cancel(request)
-        raise ApiError(501, f"The local cloud does not implement {verb} of this storage path.")
-
-
-def _refusal(error: ApiError, target: Target) -> Response:
-    """JSON, or for the XML API and downloads what they answer."""
-    if error.status == 304:
-        return Response(b"", 304)
-    if target.kind == "xml":
-        code = {404: "NoSuchKey", 412: "PreconditionFailed", 401: "AccessDenied"}.get(
-            error.status, "InvalidArgument"
-        )
-        if error.message == NO_BUCKET:
-            code = "NoSuchBucket"
-        text = f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code><Message>{error.message}</Message></Error>"
-        return Response(text, error.status, content_type="application/xml; charset=UTF-8")
-    if request.args.get("alt") == "media" or target.kind == "download":
-        return Response(error.message, error.status, content_type="text/html; charset=UTF-8")
-    import json
-
-    response = Response(json.dumps(error.body(Style.LEGACY)), error.status)
-    response.content_type = "application/json; charset=UTF-8"
-    return response
 
 
 def _checked_metadata(given: dict[str, Any]) -> dict[str, Any]:
