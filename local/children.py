@@ -1,9 +1,11 @@
 """The processes of a local cloud: each in a session of its own, all of them gone when we are."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,3 +107,28 @@ def _wait(child: Child, grace_s: float) -> None:
     except subprocess.TimeoutExpired:
         os.killpg(child.tether.pid, 9)
         child.tether.wait(5)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has; somebody may take it before it is used."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int, child: Child, limit_s: float) -> bool:
+    """Whether somebody listens before the child dies or the limit is over."""
+    deadline = time.monotonic() + limit_s
+    while child.alive and time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+            continue
+        return True
+    return False
+
+
+def minimal_environment() -> dict[str, str]:
+    """For children that need nothing of the user's: no credentials, no proxies."""
+    return {"PATH": os.defpath, "HOME": "/nonexistent", "LANG": "C.UTF-8"}

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from local import exports, state_bucket
-from local.children import Child, Children
+from local.children import Children, free_port, minimal_environment, wait_for_port
+from local.hub_process import HubProcess
+from local.machine import Image, Machines
 from local.rest.app import create_app
 from local.rest.deployments import Functions
 from local.rest.iam import Accounts, Roles
@@ -22,8 +22,8 @@ from local.rest.scheduler import Scheduler
 from local.rest.serviceusage import Services
 from local.rest.storage import Buckets
 from local.rest.world import World
-from local.servers import HOST, Server, self_signed
-from local.tools_found import fake_gcs_server, pulumi
+from local.servers import HOST, Door, Server, self_signed
+from local.tools_found import fake_gcs_server, gsutil, pulumi
 
 PROJECT = "mayfly-demo"
 NO_METADATA = (
@@ -65,27 +65,54 @@ class LocalCloud:
         self._ends.append(self.children.stop_all)
         self.world = World(PROJECT, settings=self.options.settings)
         self._ends.append(self.world.close)
-        self.world.of(Services).enforce()
-        self.world.of(Project)
-        self.world.of(Accounts)
-        self.world.of(Roles)
+        self.hub = self._start_hub()
         self.storage_url = self._start_storage(storage)
         self.world.of(Buckets).attach(self.storage_url)
-        app = create_app(self.world)
-        self.http = self._serve(Server(app))
-        self.https = self._serve(Server(app, tls=self_signed(self.directory / "tls")))
+        self.http, self.https = Door("http"), Door("https")
         self.world.base_url = self.http.url
-        self.hub_url = self._start_hub()
-        platform = exports.platform(self.http.url, self.hub_url)
-        platform["PULUMI_CONFIG_PASSPHRASE"] = ""
-        self.world.of(Functions).attach(self.children, self.directory / "functions", platform)
-        self.world.of(Scheduler).start()
+        self.platform = exports.platform(self.http.url, self.hub.url if self.hub else NOWHERE)
         self._start_machines()
+        self._start_services()
         self._write(engine)
+        if self.hub:
+            self.hub.wait()
 
-    def _serve(self, server: Server) -> Server:
-        self._ends.append(server.stop)
-        return server
+    def _start_services(self) -> None:
+        """The app, its doors, and what works by itself."""
+        for part in (Project, Accounts, Roles):
+            self.world.of(part)
+        self.world.of(Services).enforce()
+        app = create_app(self.world)
+        for server in (
+            Server(app, self.http),
+            Server(app, self.https, self_signed(self.directory / "tls")),
+        ):
+            self._ends.append(server.stop)
+        environment = self.platform | {"PULUMI_CONFIG_PASSPHRASE": ""}
+        self.world.of(Functions).attach(self.children, self.directory / "functions", environment)
+        self.world.of(Scheduler).start()
+
+    def _start_machines(self) -> None:
+        hub = {"HF_ENDPOINT": self.platform["HF_ENDPOINT"]}
+        image = Image(
+            project_id=PROJECT,
+            project_number=self.world.project_number,
+            ports=[self.http.port, self.https.port],
+            internet_ports=[self.hub.port] if self.hub else [],
+            environment={k: v for k, v in self.platform.items() if k not in hub},
+            internet_environment=hub,
+            storage_port=self.https.port,
+            gsutil=gsutil(),
+        )
+        machines = Machines(self.directory / "machines", image, Settings(self.world))
+        self.world.machines = machines
+        self._ends.append(machines.close)
+
+    def _start_hub(self) -> HubProcess | None:
+        megabytes = int(self.world.settings["hub_mb"])
+        if not megabytes:
+            return None
+        return HubProcess(self.children, self.directory / "hub", megabytes)
 
     def _start_storage(self, program: Path) -> str:
         root = self.directory / "storage"
@@ -95,15 +122,9 @@ class LocalCloud:
             command += ["-backend", "filesystem", "-filesystem-root", str(root)]
             command += ["-public-host", f"{HOST}:{port}", "-log-level", "warn"]
             child = self.children.start("fake-gcs-server", command, env=minimal_environment())
-            if wait_for_port(port, child):
+            if wait_for_port(port, child, START_LIMIT_S):
                 return f"http://{HOST}:{port}"
         raise StartError(f"fake-gcs-server did not start.\n{child.log_tail()}")
-
-    def _start_hub(self) -> str:
-        return f"http://{HOST}:9"
-
-    def _start_machines(self) -> None:
-        """Instances run nothing yet."""
 
     def _write(self, engine: Path) -> None:
         scratch = self.directory / "scratch"
@@ -119,12 +140,16 @@ class LocalCloud:
         variables = exports.exports(
             self.directory,
             api=self.http.url,
-            hub=self.hub_url,
+            hub=self.platform["HF_ENDPOINT"],
             metadata=NO_METADATA,
             project=PROJECT,
             token=USER_TOKEN,
         )
-        urls = {"api": self.http.url, "storage": self.https.url, "hub": self.hub_url}
+        urls = {
+            "api": self.http.url,
+            "storage": self.https.url,
+            "hub": self.platform["HF_ENDPOINT"],
+        }
         return {
             "pid": os.getpid(),
             "exports": variables,
@@ -138,25 +163,17 @@ class LocalCloud:
             self._ends.pop()()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+class Settings(Mapping[str, Any]):
+    """The world's settings as they are now, and as text."""
 
+    def __init__(self, world: World) -> None:
+        self._world = world
 
-def wait_for_port(port: int, child: Child, limit_s: float = START_LIMIT_S) -> bool:
-    """Whether somebody listens before the child dies or the limit is over."""
-    deadline = time.monotonic() + limit_s
-    while child.alive and time.monotonic() < deadline:
-        try:
-            socket.create_connection((HOST, port), timeout=1).close()
-        except OSError:
-            time.sleep(0.02)
-            continue
-        return True
-    return False
+    def __getitem__(self, name: str) -> str:
+        return str(self._world.settings[name])
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._world.settings)
 
-def minimal_environment() -> dict[str, str]:
-    """For children that need nothing of the user's: no credentials, no proxies."""
-    return {"PATH": os.defpath, "HOME": "/nonexistent", "LANG": "C.UTF-8"}
+    def __len__(self) -> int:
+        return len(self._world.settings)

@@ -24,6 +24,8 @@ from typing import Any
 
 from local.cloud import LocalCloud, Options, StartError
 from local.exports import ROOT, shell
+from local.hub_process import HubError
+from local.machine import MachineError
 from local.tools_found import MissingToolError
 
 PR_SET_PDEATHSIG = 1
@@ -77,7 +79,7 @@ def wait_for_answer(directory: Path, process: subprocess.Popen[bytes] | None) ->
                 raise ChildProcessError from None
         time.sleep(0.05)
     if process:
-        end(process.pid, directory)
+        end(process.pid)
     raise LifecycleError(f"The local cloud did not answer within {UP_LIMIT_S:.0f} s.")
 
 
@@ -88,7 +90,7 @@ def down(directory: Path) -> str:
         return f"No local cloud in {directory}."
     found = running(directory)
     if found:
-        end(found, directory)
+        end(found)
     clear(directory)
     return f"The local cloud in {directory} is gone."
 
@@ -111,7 +113,7 @@ def serve(options: Options, *, detached: bool) -> None:
 def run(options: Options, stop: threading.Event, detached: bool) -> None:
     try:
         cloud = LocalCloud(options)
-    except (StartError, MissingToolError) as error:
+    except (StartError, HubError, MachineError, MissingToolError) as error:
         raise LifecycleError(str(error)) from error
     try:
         if not stop.is_set():
@@ -175,7 +177,16 @@ def described(directory: Path) -> dict[str, Any]:
     return found
 
 
-def end(pid: int, directory: Path) -> None:
+def ended(pid: int) -> bool:
+    """Whether a process is over; one that its parent has not collected yet is."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(")")[2].split()[0] in "ZX"
+
+
+def end(pid: int) -> None:
     """SIGTERM, then SIGKILL for one that does not listen; returns when it is gone."""
     for number, limit_s in ((signal.SIGTERM, DOWN_LIMIT_S), (signal.SIGKILL, 5.0)):
         try:
@@ -184,7 +195,7 @@ def end(pid: int, directory: Path) -> None:
             return
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
-            if running(directory) != pid:
+            if ended(pid):
                 return
             time.sleep(0.05)
     raise LifecycleError(f"Process {pid} does not end.")

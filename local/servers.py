@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import ssl
 import threading
 from datetime import UTC, datetime, timedelta
@@ -29,15 +30,29 @@ class _Handler(WSGIRequestHandler):
         pass
 
 
-class Server:
-    """One listening port, served by a thread a request. Port 0 = a free one."""
+class Door:
+    """A free port, listened on; who calls before it is served waits."""
 
-    def __init__(self, app: Flask, *, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+    def __init__(self, scheme: str) -> None:
+        self.socket = socket.create_server((HOST, 0), backlog=128)
+        self.port = int(self.socket.getsockname()[1])
+        self.url = f"{scheme}://{HOST}:{self.port}"
+
+
+class Server:
+    """Serves an app behind a door, with a thread a request."""
+
+    def __init__(self, app: Flask, door: Door, tls: ssl.SSLContext | None = None) -> None:
         self._server: BaseWSGIServer = make_server(
-            HOST, port, app, threaded=True, request_handler=_Handler, ssl_context=tls
+            HOST,
+            door.port,
+            app,
+            threaded=True,
+            request_handler=_Handler,
+            ssl_context=tls,
+            fd=door.socket.fileno(),
         )
-        self.port: int = self._server.server_port
-        self.url = f"{'https' if tls else 'http'}://{HOST}:{self.port}"
+        door.socket.close()  # the server has its own copy
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 

@@ -1,9 +1,10 @@
-"""Where the real parts are: the Pulumi engine and fake-gcs-server."""
+"""Where the real parts are: the Pulumi engine, fake-gcs-server, gsutil."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 PULUMI_VERSION = "v3.259.0"
@@ -21,14 +22,28 @@ def cache_dir() -> Path:
 
 
 def fake_gcs_server() -> Path:
-    return _find("fake-gcs-server", FAKE_GCS_VERSION, "MAYFLY_FAKE_GCS_SERVER", on_path=False)
+    return _find("fake-gcs-server", FAKE_GCS_VERSION, "MAYFLY_FAKE_GCS_SERVER")
 
 
 def pulumi() -> Path:
-    return _find("pulumi", PULUMI_VERSION, "MAYFLY_PULUMI", on_path=True)
+    return _find("pulumi", PULUMI_VERSION, "MAYFLY_PULUMI")
 
 
-def _find(name: str, version: str, variable: str, *, on_path: bool) -> Path:
+def gsutil() -> Path | None:
+    """gsutil's script; None where only a machine that pulls something will miss it."""
+    for name in ("gsutil", "gcloud"):
+        found = _beside_or_on_path(name)
+        if found is None:
+            continue
+        script = found.parent.parent / "platform/gsutil/gsutil"
+        if os.access(script, os.X_OK):
+            return script
+        if name == "gsutil":
+            return found
+    return None
+
+
+def _find(name: str, version: str, variable: str) -> Path:
     given = os.environ.get(variable)
     if given:
         found = Path(given)
@@ -38,10 +53,17 @@ def _find(name: str, version: str, variable: str, *, on_path: bool) -> Path:
     cached = cache_dir() / name / version / name
     if os.access(cached, os.X_OK):
         return cached.resolve()
-    beside = shutil.which(name) if on_path else None
+    beside = _beside_or_on_path(name)
     if beside:
-        return Path(beside).resolve()
+        return beside
     raise MissingToolError(
         f"{name} {version} is not on this machine (looked at {cached}).\n"
         "Nothing was started.\nTry: make engine"
     )
+
+
+def _beside_or_on_path(name: str) -> Path | None:
+    """Setup links the tools beside the interpreter."""
+    places = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    found = shutil.which(name, path=places)
+    return Path(found).resolve() if found else None

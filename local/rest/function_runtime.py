@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 import urllib3
 from flask import Request, Response
 
-from local.children import Child, Children
+from local.children import Child, Children, free_port, wait_for_port
 from local.rest.function_metadata import FunctionMetadata
 from local.rest.words import words
 from local.rest.world import World
@@ -52,7 +50,7 @@ class FunctionRuntime:
         region = function["name"].split("/")[3]
         self._metadata = FunctionMetadata(world, service["serviceAccountEmail"], region)
         self._children = children
-        self._port = _free_port()
+        self._port = free_port()
         self.child = self._start(function, source, platform)
 
     def _start(
@@ -83,7 +81,7 @@ class FunctionRuntime:
         child = self._children.start(
             f"function-{self.name}", command, env=env, cwd=source, grace_s=GRACE_S
         )
-        if not self._answers(child):
+        if not wait_for_port(self._port, child, START_LIMIT_S):
             text = child.log_tail()
             self._metadata.stop()
             self._children.stop(child, grace_s=0.1)
@@ -98,17 +96,6 @@ class FunctionRuntime:
                 f"information.\n{text}"
             )
         return child
-
-    def _answers(self, child: Child) -> bool:
-        deadline = time.monotonic() + START_LIMIT_S
-        while child.alive and time.monotonic() < deadline:
-            try:
-                socket.create_connection((HOST, self._port), timeout=1).close()
-            except OSError:
-                time.sleep(0.05)
-                continue
-            return True
-        return False
 
     def handle(self, request: Request, path: str) -> Response:
         """Pass one request on: 429 when all instances are busy, 504 after the timeout."""
@@ -152,9 +139,3 @@ def _capacity(service: Mapping[str, Any]) -> int:
     """Requests at once: what one instance takes, times how many there may be."""
     instances = service.get("maxInstanceCount") or 100
     return int(service.get("maxInstanceRequestConcurrency", 1)) * int(instances)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
