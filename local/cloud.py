@@ -26,9 +26,9 @@ from local.servers import HOST, Door, Server, self_signed
 from local.tools_found import fake_gcs_server, gsutil, pulumi
 
 PROJECT = "mayfly-demo"
-NO_METADATA = (
-    f"{HOST}:9"  # the discard port: a client that asks for a metadata server learns at once
-)
+# The discard port: whoever asks there learns at once that nobody answers.
+NO_METADATA = f"{HOST}:9"
+NOWHERE = f"http://{HOST}:9"
 START_LIMIT_S = 30.0
 TRIES = 3
 
