@@ -112,18 +112,19 @@ class Door:
             fault=fault,
         )
         authorize(call)
-        answer = self._run(service, call)
+        answer = self._run(service, call, match)
         late = _late(fault, self.world, match, body)
         if late:
             raise late
-        return _json(self._shaped(service, match, answer), 200)
+        return _json(masked(answer, request.args.get("fields")), 200)
 
-    def _run(self, service: Service, call: Call) -> Any:
+    def _run(self, service: Service, call: Call, match: Match) -> Any:
         registered = service.handlers.get(call.method_id)
         if registered is None:
             raise ApiError(501, f"The local cloud does not implement {call.method_id}.")
         with self.world.lock if registered.locked else nullcontext():
-            return registered.handler(call)
+            # Shaped under the lock too: the answer may be a resource that others change.
+            return self._shaped(service, match, registered.handler(call))
 
     def _shaped(self, service: Service, match: Match, answer: Any) -> Any:
         document = match.method.document
@@ -131,7 +132,7 @@ class Door:
         if unknown and document.name == next(iter(service.mounts.values())):
             # Ours to mend: a field that Google does not have would teach clients to expect it.
             raise RuntimeError(f"{match.method.id} answers unknown {', '.join(sorted(unknown))}")
-        return masked(shaped, request.args.get("fields"))
+        return shaped
 
 
 class _DroppedError(Exception):

@@ -175,6 +175,6 @@ def _params(method: Method, names: list[str], values: list[str]) -> dict[str, st
     params = dict(zip(names, values, strict=True))
     filled = method.flat_path
     for name, value in params.items():
-        filled = re.sub(r"\{\+?" + name + r"\}", lambda _, v=value: v, filled, count=1)
+        filled = filled.replace("{" + name + "}", value, 1).replace("{+" + name + "}", value, 1)
     found = method.path.fullmatch(filled)
     return params | (found.groupdict() if found else {})

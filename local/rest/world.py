@@ -59,7 +59,8 @@ class World:
         with self.lock:
             if kind not in self._parts:
                 self._parts[kind] = kind(self)  # type: ignore[call-arg]
-            return self._parts[kind]
+            part: T = self._parts[kind]
+            return part
 
     def new_id(self) -> str:
         """A numeric id, never given twice."""

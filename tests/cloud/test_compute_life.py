@@ -443,3 +443,23 @@ def test_disk_grows_and_does_not_shrink(api):
     assert "must be larger than existing size '300' GiB" in shrunk["error"]["errors"][0]["message"]
     assert api.get(path)[1]["sizeGb"] == "300"
     assert api.get(VM)[1]["disks"][0]["diskSizeGb"] == "300"
+
+
+def test_one_vm_is_made_when_many_ask_for_the_same_name_at_once(api):
+    """The race that two `up`s at once would run."""
+    outcomes = []
+
+    def ask():
+        client = api.client.application.test_client()
+        headers = {"Authorization": "Bearer fake"}
+        answer = client.post(f"{ZONE}/instances", json=spot_vm(), headers=headers)
+        outcomes.append(answer.status_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=10)
+
+    assert sorted(outcomes) == [200, *[409] * 5]
+    assert len(api.world.machines.events) == 1

@@ -103,7 +103,8 @@ class Birth:
         field = f"resource.networkInterfaces[{i}]"
         subnet = self._subnet(nic, field)
         network = self.store.get(path_of(subnet["network"], self.project, ""))
-        configs = [self._access(c, f"{field}.accessConfigs") for c in nic.get("accessConfigs", [])]
+        given = nic.get("accessConfigs", [])
+        configs = [access_config(self.store, c, f"{field}.accessConfigs") for c in given]
         made = nic | {
             "kind": "compute#networkInterface",
             "name": f"nic{i}",
@@ -139,9 +140,6 @@ class Birth:
             network["selfLink"],
             "A subnetwork must be specified for a network in custom subnet mode.",
         )
-
-    def _access(self, config: Body, field: str) -> Body:
-        return access_config(self.store, config, field)
 
     def _plan_disks(self) -> None:
         """Every disk checked: (attachment, the new disk's fields or None for a present one)."""

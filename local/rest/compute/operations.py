@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from local.rest.compute.links import link, path_of, timestamp
+from local.rest.compute.links import link, timestamp
 from local.rest.compute.listing import aggregated, listed
 from local.rest.compute.service import method, place
 from local.rest.errors import ApiError
@@ -207,8 +207,3 @@ def delete(call: Call) -> None:
     """Forget an operation."""
     operations = call.world.of(Operations)
     operations.remove(operations.get(call["operation"], place(call)))
-
-
-def target_path(operation: Operation) -> str:
-    """The path of what the operation works on."""
-    return path_of(operation.resource["targetLink"], "", "")

@@ -128,7 +128,7 @@ class Store:
 
     def add_auto_subnetworks(self, network: dict[str, Any]) -> None:
         """One /20 of 10.128.0.0/9 in each region, as an auto mode network has."""
-        blocks = ipaddress.ip_network("10.128.0.0/9").subnets(new_prefix=20)
+        blocks = ipaddress.IPv4Network("10.128.0.0/9").subnets(new_prefix=20)
         for region, block in zip(REGIONS, blocks, strict=False):
             subnet = {
                 "name": network["name"],
