@@ -13,9 +13,9 @@ from .change import Change, replaces
 from .client import ApiError, Client, Sleep, TransportError
 from .operations import OperationError
 from .resource import Failed, PartFailed, Resource
-from .rest import inputs_from
+from .rest import inputs_after, inputs_of, look_up
 from .schema import Table, load
-from .values import UNKNOWN, Object
+from .values import UNKNOWN, Object, plain
 from .wire import Checked, Difference, Log, PartlyDone, Refused, Request, Urn, variables_of
 
 VERSION = "10.2.0"
@@ -85,13 +85,14 @@ class Google:
     def check(self, request: Request) -> Checked:
         return check.check(_table(request.urn.type), request)
 
-    def _plain(self, request: Request) -> Object:
-        inputs = check.without_defaults_key(request.inputs)
-        assert isinstance(inputs, dict)
-        return inputs
+    @staticmethod
+    def _plain(inputs: Object) -> Object:
+        return {
+            key: check.without_defaults_key(v) for key, v in inputs.items() if key != check.DEFAULTS
+        }
 
     def diff(self, request: Request) -> Difference:
-        resource, inputs = self._resource(request.urn), self._plain(request)
+        resource, inputs = self._resource(request.urn), self._plain(request.inputs)
         with self._planning(request.urn):
             self._refuse(resource, inputs, request.old)
             found = resource.changed(inputs, request.old, request.ignore)
@@ -121,7 +122,7 @@ class Google:
             raise Failed("\n\t* ".join(problems))
 
     def create(self, request: Request) -> tuple[str, Object]:
-        resource, inputs = self._resource(request.urn), self._plain(request)
+        resource, inputs = self._resource(request.urn), self._plain(request.inputs)
         with self._planning(request.urn):
             self._refuse(resource, inputs, None)
             if request.preview:
@@ -140,11 +141,23 @@ class Google:
         if found is None:
             return "", {}, {}
         resource_id, state = found
-        old_inputs = request.old_inputs if request.old_inputs else None
-        return resource_id, state, inputs_from(resource.table.inputs, state, old_inputs)
+        return resource_id, state, self._refreshed(resource, request, state)
+
+    def _refreshed(self, resource: Resource, request: Request, state: Object) -> Object:
+        """Inputs that go with a state just read; an import has none yet."""
+        if not request.old_inputs:
+            return inputs_of(resource.table.inputs, state)
+        drift = resource.changed(self._plain(request.old_inputs), plain(state), ())
+        moved = [
+            change
+            for change in drift
+            if _is_given(request.old_inputs, change)
+            and look_up(request.old, change.path) != look_up(plain(state), change.path)
+        ]
+        return inputs_after(request.old_inputs, moved)
 
     def update(self, request: Request) -> Object:
-        resource, inputs = self._resource(request.urn), self._plain(request)
+        resource, inputs = self._resource(request.urn), self._plain(request.inputs)
         with self._planning(request.urn):
             self._refuse(resource, inputs, request.old)
             found = resource.changed(inputs, request.old, request.ignore)
@@ -206,6 +219,11 @@ class Google:
     def _log_failure(self, urn: Urn, text: str) -> None:
         where = "  sdk-v2/provider2.go:571: sdk.helper_schema"
         self._log.error(urn, f"{where}: {text}: provider=google-beta@{VERSION}")
+
+
+def _is_given(inputs: Object, change: Change) -> bool:
+    """Whether the program itself sets what differs (or the list or object that it is in)."""
+    return check.at(inputs, change.top) is not None and not change.path.startswith("deletionPolicy")
 
 
 def _one_error(text: str) -> str:

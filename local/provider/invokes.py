@@ -6,14 +6,13 @@ import base64
 import hashlib
 import urllib.parse
 from collections.abc import Callable
-from typing import Any
 
 from . import rest
 from .client import ApiError, Call, Client, TransportError
 from .resource import Failed, step
 from .same import as_v1
-from .schema import load
-from .values import Object
+from .schema import Field, load
+from .values import Object, Secret
 
 
 def invoke(client: Client, token: str, given: Object) -> Object:
@@ -111,40 +110,47 @@ def _instance_path(client: Client, given: Object) -> str:
 
 
 def _instance(client: Client, given: Object) -> Object:
-    """The whole instance. One that is not there is an error that says so."""
-    from .google import handler
+    """The whole instance, every object as a list of one. One that is not there is an error that says so."""
+    from .handlers.instance import Instance
 
     if link := given.get("selfLink"):
         parts = link.partition("/projects/")[2].split("/")
         given = {**given, "project": parts[0], "zone": parts[2], "name": parts[4]}
     table = load("gcp:compute/instance:Instance")
     assert table is not None
-    resource = handler(table, client)
-    names = {**given, "zone": given.get("zone") or client.settings.zone}
-    with step(f'Error when reading or editing Instance "{_instance_path(client, given)}"'):
-        client.call(Call("compute", "GET", _instance_path(client, given)))
-    answer = resource.fetch(resource.names(names), {}) or {}
-    state = resource.state(answer, {}, resource.names(names))
-    boot = state.pop("bootDisk")
-    parameters = boot["initializeParams"]
-    flat = {
-        "bootDisks": [{**boot, "initializeParams": [parameters]}],
-        "schedulings": [state.pop("scheduling")],
-        "serviceAccounts": [state.pop("serviceAccount")] if state["serviceAccount"] else [],
-        "shieldedInstanceConfigs": [c] if (c := state.pop("shieldedInstanceConfig")) else [],
-        "reservationAffinities": [c] if (c := state.pop("reservationAffinity")) else [],
-    }
-    return {"id": resource.identity(resource.names(names)), **_plain(state), **_plain(flat)}
+    instance = Instance(table, client)
+    names = instance.names({key: value for key, value in given.items() if value})
+    path = instance.path(names)
+    with step(f'Error when reading or editing Instance "{path}"'):
+        answer = instance.with_boot_disk(client.call(Call("compute", "GET", path)))
+    state = instance.state(answer, {}, names)
+    return {**_listed(table.fields, state), "id": path}
 
 
-def _plain(value: Any) -> Any:
-    from .values import Secret
+def _plural(name: str) -> str:
+    if name.endswith("s"):
+        return name
+    return name[:-1] + "ies" if name.endswith("y") else f"{name}s"
 
-    if isinstance(value, Secret):
-        return value.value
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, list) else value
+
+def _listed(fields: dict[str, Field], values: Object) -> Object:
+    """Values as a data source gives them: objects as lists, nothing secret, nothing left out."""
+    result: Object = {}
+    for name, value in values.items():
+        item = fields.get(name, Field(name))
+        plain = value.value if isinstance(value, Secret) else value
+        if item.type == "object":
+            result[_plural(name)] = [_listed(item.children, plain)] if plain else []
+        elif item.children:
+            result[name] = [_listed(item.children, entry) for entry in plain or []]
+        elif name == "resourcePolicies":
+            result[name] = [plain] if plain else []
+        elif plain is None:
+            empty = {"map": {}, "list": [], "set": []}
+            result[name] = empty.get(item.type, item.zero)
+        else:
+            result[name] = plain
+    return result
 
 
 def _guest_attributes(client: Client, given: Object) -> Object:

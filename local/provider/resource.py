@@ -275,6 +275,8 @@ class Resource:
         """The body of the changing call: what is meant, with what the API had set itself."""
         values = plan(self.table.fields, inputs, old)
         body = rest.body(self.table.inputs, values, names, update=True)
+        if "name" in inputs and not self.table.fields["name"].replace:
+            body["name"] = inputs["name"]
         for path in self.table.header.get("echo", []):
             value = rest.pick(old, path)
             if value:

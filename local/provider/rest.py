@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from . import same
-from .change import empty
+from .change import Change, empty
 from .schema import Field
 from .values import UNKNOWN, Object, Secret
 
@@ -130,37 +131,52 @@ def _scalar(item: Field, value: Any) -> Any:
     return value
 
 
-def inputs_from(fields: dict[str, Field], read: Object, old: Object | None) -> Object:
-    """Inputs after a refresh: the old ones, except where the API now says something else.
-
-    `old` None (an import): every input that has a value.
-    """
+def inputs_of(fields: dict[str, Field], values: Object) -> Object:
+    """The part of a state that is inputs, without what is empty."""
     result: Object = {}
-    if old is not None and "__defaults" in old:
-        result["__defaults"] = old["__defaults"]
     for name, item in fields.items():
-        value = read.get(name)
+        value = values.get(name)
         value = value.value if isinstance(value, Secret) else value
-        if item.output or (old is not None and old.get(name) is None):
+        if item.output or empty(value):
             continue
-        before = None if old is None else old[name]
-        fresh = _input(item, value, before)
-        if not (old is None and empty(fresh)):
-            result[name] = fresh
+        if item.type == "object":
+            value = inputs_of(item.children, value)
+        elif item.children:
+            value = [inputs_of(item.children, entry) for entry in value]
+        result[name] = value
     return result
 
 
-def _input(item: Field, value: Any, before: Any) -> Any:
-    from .change import changes  # the comparison that decides what is drift
+def inputs_after(old: Object, drift: list[Change]) -> Object:
+    """Inputs after a refresh: the old ones, except where the API now says something else."""
+    result: Object = copy.deepcopy(old)
+    for change in drift:
+        *parents, leaf = _steps(change.path)
+        node: Any = result
+        for step in parents:
+            node = node[step]
+        actual = change.old  # the state just read stands on the old side of this difference
+        if change.field.children and isinstance(actual, dict):
+            actual = inputs_of(change.field.children, actual)
+        elif change.field.children and isinstance(actual, list):
+            actual = [inputs_of(change.field.children, entry) for entry in actual]
+        if empty(actual):
+            node.pop(leaf, None)
+        else:
+            node[leaf] = actual
+    return result
 
-    if before is not None and not changes(
-        {item.name: item}, {item.name: before}, {item.name: value}
-    ):
-        return before
-    if item.type == "object" and isinstance(value, dict):
-        return inputs_from(item.children, value, before if isinstance(before, dict) else None)
-    if item.children and isinstance(value, list):
-        return [
-            inputs_from(item.children, entry, None) for entry in value if isinstance(entry, dict)
-        ]
-    return value
+
+def look_up(values: Any, path: str) -> Any:
+    """The value at a path with list indexes; None where the path ends early."""
+    for step in _steps(path):
+        if isinstance(step, int):
+            values = values[step] if isinstance(values, list) and step < len(values) else None
+        else:
+            values = values.get(step) if isinstance(values, dict) else None
+    return values
+
+
+def _steps(path: str) -> list[str | int]:
+    words = path.replace("]", "").replace("[", ".").split(".")
+    return [int(word) if word.isdigit() else word for word in words]

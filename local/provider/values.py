@@ -66,6 +66,15 @@ def has_unknown(value: Any) -> bool:
     return value is UNKNOWN
 
 
+def plain(value: Any) -> Any:
+    """The value without its secret wrappers."""
+    if isinstance(value, Secret):
+        return plain(value.value)
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, list) else value
+
+
 def from_struct(struct: struct_pb2.Struct) -> Object:
     """A request's properties; secrets are unwrapped: the engine keeps track of them."""
     return {key: _from_value(item) for key, item in struct.fields.items()}

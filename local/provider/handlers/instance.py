@@ -209,9 +209,13 @@ class Instance(Resource):
             answer = self._look(names)
             if answer is None:
                 return None
-            boot: Object = next((disk for disk in answer["disks"] if disk.get("boot")), {})
-            answer["bootDiskResource"] = self.call("GET", relative(boot["source"])) if boot else {}
-            return answer
+            return self.with_boot_disk(answer)
+
+    def with_boot_disk(self, answer: Object) -> Object:
+        """The instance with its boot disk's own resource beside it."""
+        boot = next((disk for disk in answer["disks"] if disk.get("boot")), None)
+        disk = self.call("GET", relative(boot["source"])) if boot else {}
+        return {**answer, "bootDiskResource": disk}
 
     def state(self, answer: Object, given: Object, names: Names) -> Object:
         fields = self.table.fields
