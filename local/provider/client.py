@@ -108,7 +108,7 @@ class Client:
     def call(self, call: Call) -> Any:
         """The answer as JSON (bytes when `raw`). Raises ApiError, TransportError or Refused."""
         url = self._url(call)
-        for wait_s in self._retry_waits():
+        for wait_s in (*WAITS_S, None):
             answer = self._send(call, url)
             if answer.status < 300:
                 return answer.data if call.raw else answer.parsed()
@@ -116,13 +116,7 @@ class Client:
             if wait_s is None or not _is_retried(error):
                 raise error
             self.wait(wait_s)
-        raise AssertionError("the last round has no wait")
-
-    def _retry_waits(self) -> list[float | None]:
-        waits: list[float | None] = []
-        for _ in range(ROUNDS):
-            waits += [*WAITS_S, ROUND_GAP_S]
-        return [*waits[:-1], None]
+        raise AssertionError("the last try has no wait")
 
     def _url(self, call: Call) -> str:
         base = self.settings.endpoint(call.service)
