@@ -24,6 +24,7 @@ ENDPOINTS = {
     "SERVICE_USAGE": "serviceusage/v1/",
 }
 PLUGINS = ("gcp", "command")
+WAIT_SCALE = "0.02"  # the provider's fixed waits and polls, 10 s and more at Google, are 0.2 s here
 
 
 def endpoints(api: str) -> dict[str, str]:
@@ -77,7 +78,7 @@ def write_wrappers(directory: Path, *, plugins: bool) -> None:
 
 def write_plugin(target: Path, name: str) -> None:
     """A provider stand-in as one program."""
-    _wrapper(target, f"local.provider.{name}", {})
+    _wrapper(target, f"local.provider.{name}", {"STANDIN_WAIT_SCALE": WAIT_SCALE})
 
 
 def _wrapper(target: Path, module: str, env: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
 from .values import UNKNOWN, Object, has_unknown
@@ -209,6 +210,16 @@ class Commands:
             output.add(stream, line)
             if logged and line.strip():
                 self._log.info(urn, line.rstrip("\n"))
+
+
+def _inherited() -> dict[str, str]:
+    """The engine's environment, without what only the stand-in's own wrapper set."""
+    own = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if own.get(key) != value and not key.startswith("STANDIN_")
+    }
 
 
 def _write(pipe: IO[str], text: str) -> None:
