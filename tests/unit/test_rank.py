@@ -52,5 +52,5 @@ def test_rank_keeps_one_whole_head_when_there_are_more_ranks_than_key_heads():
 
 def test_rank_names_the_size_when_it_cannot_be_divided(kimi):
     """vLLM would say so only after minutes on a rented machine."""
-    with pytest.raises(RankError, match="num_attention_heads = 64 .* size 7"):
+    with pytest.raises(RankError, match=r"num_attention_heads = 64 .* size 7"):
         rank_config(kimi, 7)
