@@ -1,0 +1,209 @@
+"""The runner: side by side where nothing forces an order, and a failure that says why."""
+
+import json
+import time
+
+import pytest
+
+from startup import paths, run, words
+from startup.run import Stage
+
+
+@pytest.fixture
+def scripts(machine, tmp_path):
+    """write(name, body) makes a stage's script; run(*stages) runs them."""
+    folder = tmp_path / "scripts"
+    folder.mkdir()
+    machine.stub("systemctl")
+
+    class Scripts:
+        def write(self, name, body):
+            (folder / name).write_text(f"set -euo pipefail\n{body}\n")
+
+        def run(self, *stages):
+            return run.run_layer(stages, folder)
+
+    return Scripts()
+
+
+@pytest.fixture(autouse=True)
+def _path(machine, monkeypatch):
+    monkeypatch.setenv("PATH", machine.environment()["PATH"])
+
+
+def test_runner_runs_stages_side_by_side_when_nothing_forces_an_order(scripts, machine):
+    """Driver, engine and weights one after the other are ten minutes of eight GPUs."""
+    meet = machine.root / "meet"
+    meet.mkdir()
+    # Each ends only when the other has started: in sequence they would wait for ever.
+    wait_for = "while [[ ! -e {} ]]; do /bin/sleep 0.02; done"
+    for me, other in (("a", "b"), ("b", "a")):
+        scripts.write(me, f"touch {meet / me}; {wait_for.format(meet / other)}")
+
+    stages = (Stage("a", "a", "driver", 20), Stage("b", "b", "weights", 20))
+
+    assert scripts.run(*stages) == 0
+
+
+def test_runner_waits_for_what_a_stage_needs_when_it_has_needs(scripts, machine):
+    """vLLM before its weights would die at once."""
+    order = machine.root / "order"
+    scripts.write("first", f"echo first >>{order}")
+    scripts.write("then", f"echo then >>{order}")
+
+    status = scripts.run(
+        Stage("then", "then", "loading", 20, after=("first",)),
+        Stage("first", "first", "weights", 20),
+    )
+
+    assert status == 0
+    assert order.read_text() == "first\nthen\n"
+
+
+def test_runner_tells_phase_and_timeline_when_stages_come_and_go(scripts, phases, timeline):
+    """`pulumi up` shows exactly this while it waits."""
+    scripts.write("a", 'echo 5000000 >"$MAYFLY_ROOT/run/mayfly/bytes/$MAYFLY_STAGE"')
+    scripts.write("b", "echo hello")
+
+    scripts.run(
+        Stage("driver", "a", "driver", 20), Stage("weights", "b", "weights", 20, after=("driver",))
+    )
+
+    assert phases() == ["driver", "weights"]
+    first, second = timeline()
+    assert (first["stage"], first["bytes"], first["ok"]) == ("driver", 5000000, True)
+    assert (second["stage"], second["bytes"], second["ok"]) == ("weights", None, True)
+    assert first["start"] <= first["end"] <= second["start"] <= second["end"]
+    assert first["start"].endswith("Z")
+    assert "hello" in (paths.log_dir() / "weights.log").read_text()
+
+
+def test_runner_says_the_stages_own_reason_when_it_fails(scripts, google, phases, timeline):
+    """The plain line of the stage is worth more than a trace."""
+    scripts.write("a", 'echo "no room" >"$MAYFLY_ROOT/run/mayfly/why/$MAYFLY_STAGE"; exit 1')
+
+    assert scripts.run(Stage("ram", "a", "weights", 20)) == 1
+    assert google.guest["message"] == "stage ram failed: no room"
+    assert phases()[-1] == "failed"
+    assert timeline()[-1]["ok"] is False
+
+
+def test_runner_quotes_the_last_lines_when_a_stage_dies_without_a_reason(scripts, google):
+    """A syntax error or a kill leaves no reason; its last words are the next best."""
+    scripts.write("a", "echo one; echo two; exit 3")
+
+    scripts.run(Stage("gib", "a", "driver", 20))
+
+    assert google.guest["message"] == "stage gib failed: exit status 3; its last lines: one | two"
+
+
+def test_runner_ends_a_stage_and_its_children_when_it_takes_too_long(scripts, google, machine):
+    """A hung pull must not hold the machine until its deadline."""
+    child = machine.root / "child"
+    scripts.write("a", f"/bin/sleep 60 & echo $! >{child}; wait")
+    began = time.monotonic()
+
+    status = scripts.run(Stage("weights", "a", "weights", 0.5))
+
+    assert status == 1
+    assert time.monotonic() - began < 20
+    assert "stage weights took longer than its 0 s" in google.guest["message"]
+    with pytest.raises(ProcessLookupError):
+        _wait_gone(int(child.read_text()))
+
+
+def _wait_gone(pid: int) -> None:
+    """ProcessLookupError once nothing but a zombie is left of it."""
+    for _ in range(200):
+        state = paths.read(paths.Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+        if not state or state[0] == "Z":
+            raise ProcessLookupError(pid)
+        time.sleep(0.05)
+
+
+def test_runner_stops_the_others_when_one_fails(scripts, phases):
+    """What still pulls 500 GB for a start that has failed only costs."""
+    scripts.write("bad", "exit 1")
+    scripts.write("long", "/bin/sleep 60")
+    began = time.monotonic()
+
+    stages = (Stage("long", "long", "weights", 60), Stage("bad", "bad", "driver", 60))
+
+    assert scripts.run(*stages) == 1
+    assert time.monotonic() - began < 20
+    assert phases()[-1] == "failed"
+
+
+def test_runner_reboots_when_a_stage_asks_for_it(scripts, machine, phases):
+    """`rebooting` is what keeps the reaper from taking the silence for death."""
+    scripts.write("a", "exit 75")
+
+    assert scripts.run(Stage("driver", "a", "driver", 20)) == 0
+    assert phases()[-1] == "rebooting"
+    assert machine.calls("systemctl") == ["systemctl reboot"]
+
+
+def test_runner_reports_the_failure_when_another_stage_asks_for_a_reboot(scripts, machine, phases):
+    """A reboot would hide why it failed, and fail again."""
+    scripts.write("a", "exit 75")
+    scripts.write("b", "exit 1")
+    both = (Stage("driver", "a", "driver", 20), Stage("gib", "b", "driver", 20))
+
+    for _ in range(3):  # either may come first; a failure seen is never hidden
+        status = scripts.run(*both)
+        assert (status, phases()[-1]) in ((1, "failed"), (0, "rebooting"))
+
+
+def test_timeline_keeps_what_was_before_when_the_machine_reboots(scripts, timeline):
+    """The driver's minutes belong to the start that the user waited for."""
+    scripts.write("a", "true")
+    scripts.run(Stage("driver", "a", "driver", 20))
+    words.Timeline().start("weights")  # and then the machine goes down
+
+    scripts.run(Stage("gib", "a", "driver", 20))
+
+    assert [(e["stage"], e["ok"]) for e in timeline()] == [
+        ("driver", True),
+        ("weights", False),
+        ("gib", True),
+    ]
+
+
+def test_timeline_drops_the_oldest_when_it_would_not_fit(machine, timeline):
+    """Guest attributes are small; the newest stages are what matters."""
+    told = words.Timeline()
+    for number in range(120):
+        told.start(f"stage-{number}")
+        told.end(f"stage-{number}", True, None)
+
+    assert len(json.dumps(timeline(), separators=(",", ":"))) <= words.MAX_TIMELINE_BYTES
+    assert timeline()[-1]["stage"] == "stage-119"
+
+
+def test_words_say_nothing_more_when_the_end_was_announced(machine, phases):
+    """Stages that die in the shutdown must not overwrite why the VM ended."""
+    words.set_phase("ended", "idle: nobody asked")
+    words.set_phase("failed", "killed")
+
+    assert phases() == ["ended"]
+    assert machine.google.guest["message"] == "idle: nobody asked"
+
+
+def test_words_fit_a_guest_attribute_when_a_message_is_long(machine):
+    """Readers refuse what is over 1 KiB: the reason would be lost."""
+    words.set_message("é\n" * 5000)
+
+    assert len(machine.google.guest["message"].encode()) <= 1024
+    assert "\n" not in machine.google.guest["message"]
+
+
+@pytest.mark.parametrize("layer", ["session", "seed"])
+def test_layer_has_no_stage_that_waits_for_ever_when_its_graph_is_read(layer, project_root):
+    """A name that no stage has would wait until start_s."""
+    stages = run.LAYERS[layer]
+    names = [stage.name for stage in stages]
+
+    assert len(set(names)) == len(names)
+    for stage in stages:
+        assert set(stage.after) <= set(names) - {stage.name}
+        assert (project_root / "startup" / stage.script).exists()

@@ -1,0 +1,254 @@
+"""The engine and its server: no key must leak, and a dead server must say why."""
+
+import io
+import json
+import tarfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from startup import serve
+from tests.fake_google import manifest_of
+from tests.scripts.conftest import SETTINGS
+
+URI = "gs://w/engines/e1"
+KEY = "k" * 32
+
+
+def environment_archive(*names: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name in names:
+            entry = tarfile.TarInfo(f"mayfly-engine/{name}")
+            entry.mode, entry.size = 0o755, 2
+            tar.addfile(entry, io.BytesIO(b"#!"))
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def engine(machine):
+    data = environment_archive("env/bin/vllm", "python/bin/python3")
+    machine.google.put(f"{URI}/env.tar.gz", data)
+    machine.google.put(f"{URI}/manifest.json", manifest_of({"env.tar.gz": data}))
+    return machine
+
+
+def test_engine_stage_unpacks_the_environment_once_when_it_runs_twice(engine, run_stage):
+    """5 GB again at each boot would be half a minute of eight GPUs."""
+    assert run_stage("40-engine.sh").returncode == 0
+    assert (engine.root / "opt/mayfly-engine/env/bin/vllm").exists()
+
+    result = run_stage("40-engine.sh")
+
+    assert "already in" in result.stderr
+    assert len(engine.calls("gsutil")) == 1
+
+
+def test_engine_stage_refuses_an_archive_when_its_sha256_is_not_the_manifests(engine, run_stage):
+    """It is code, and it would see the key."""
+    engine.google.put(f"{URI}/env.tar.gz", environment_archive("env/bin/vllm", "evil"))
+
+    result = run_stage("40-engine.sh")
+
+    assert result.returncode == 1
+    assert "is not what its manifest says" in engine.why("40-engine")
+    assert not (engine.root / "opt/mayfly-engine").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        (None, f"there is no engine at {URI}; run: mayfly seed kimi-k2.5"),
+        ({"other.txt": b"x"}, "names no env.tar"),
+    ],
+)
+def test_engine_stage_names_the_command_when_there_is_no_engine(machine, run_stage, files, line):
+    """Seeding builds it; the node cannot."""
+    if files:
+        machine.google.put(f"{URI}/manifest.json", manifest_of(files))
+
+    assert run_stage("40-engine.sh").returncode == 1
+    assert line in machine.why("40-engine")
+
+
+@pytest.fixture
+def health():
+    """A server that answers as vLLM: 200 on /health, and what `answers` holds on chat."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.reply(200, b"")
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            server.asked.append((self.headers["Authorization"], json.loads(body)))
+            status, said = server.answers.pop(0)
+            self.reply(status, json.dumps(said).encode())
+
+        def reply(self, status: int, data: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.asked, server.answers = [], []
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def ready(machine):
+    machine.google.secrets["projects/p/secrets/key"] = KEY
+    # Active only once it was started.
+    started = machine.root / "started"
+    body = (
+        f'case "$1" in restart) touch {started} ;; is-active) [[ -e {started} ]] || exit 3 ;; esac'
+    )
+    machine.stub("systemctl", body=body)
+    return machine
+
+
+def test_serve_stage_hands_the_key_to_systemd_alone_when_it_starts_vllm(ready, run_stage, health):
+    """argv and metadata are readable by anybody on the machine; this file only by root."""
+    result = run_stage("50-serve.sh", MAYFLY_PORT=str(health.server_port))
+
+    assert result.returncode == 0, result.stderr
+    key = ready.root / "run/mayfly-key/env"
+    assert key.read_text() == f"VLLM_API_KEY={KEY}\n"
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert key.parent.stat().st_mode & 0o777 == 0o700
+    assert KEY not in result.stdout + result.stderr
+    assert not any(KEY in call for call in ready.calls())
+    assert ready.calls("systemctl")[1:3] == [
+        "systemctl daemon-reload",
+        "systemctl restart mayfly-vllm.service",
+    ]
+
+
+def test_serve_stage_leaves_vllm_alone_when_it_already_answers(ready, run_stage, health):
+    """A second run of the script must not throw out everybody's requests."""
+    (ready.root / "started").touch()
+
+    result = run_stage("50-serve.sh", MAYFLY_PORT=str(health.server_port))
+
+    assert "already answers" in result.stderr
+    assert "systemctl restart mayfly-vllm.service" not in ready.calls("systemctl")
+
+
+def test_serve_stage_quotes_vllms_last_lines_when_it_dies(ready, run_stage, stub):
+    """ "Failed to start" sends people to search; the reason is in its last lines."""
+    log = ready.root / "var/log/mayfly/vllm.log"
+    stub(
+        "systemctl",
+        body=f'case "$1" in restart) echo "ValueError: No available memory" >{log} ;; '
+        "is-active) exit 3 ;; esac",
+    )
+
+    result = run_stage("50-serve.sh")
+
+    assert result.returncode == 1
+    assert "ValueError: No available memory" in ready.why("50-serve")
+    assert "s after its start" in ready.why("50-serve")
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        ("", "holds no usable key"),
+        ("short", "holds no usable key"),
+        ("two\nlines" * 9, "holds no usable key"),
+        (None, "there is no API key in projects/p/secrets/key"),
+    ],
+)
+def test_serve_stage_never_starts_when_there_is_no_usable_key(ready, run_stage, key, line):
+    """No key must not mean an open endpoint."""
+    ready.google.secrets.clear()
+    if key is not None:
+        ready.google.secrets["projects/p/secrets/key"] = key
+
+    result = run_stage("50-serve.sh")
+
+    assert result.returncode == 1
+    assert line in ready.why("50-serve")
+    assert "systemctl restart mayfly-vllm.service" not in ready.calls("systemctl")
+
+
+def test_serve_command_binds_loopback_and_guards_every_path_when_flags_are_added():
+    """vLLM binds all interfaces unless told otherwise."""
+    command = serve.argv({**SETTINGS, "MAYFLY_SERVE_FLAGS": '["--max-num-seqs", "8"]'})
+
+    assert command[1] == "serve"
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert command[command.index("--middleware") + 1] == "startup.key_guard.KeyGuard"
+    assert json.loads(command[command.index("--allowed-origins") + 1])
+    assert command[-2:] == ["--max-num-seqs", "8"]
+    assert "--api-key" not in command
+
+
+def answer(message: dict[str, object], completion: int = 5) -> tuple[int, dict[str, object]]:
+    usage = {"prompt_tokens": 9, "completion_tokens": completion, "total_tokens": 9 + completion}
+    return 200, {"choices": [{"message": message}], "usage": usage}
+
+
+def tool_call(arguments: str, name: str = "get_weather") -> dict[str, object]:
+    return {"content": None, "tool_calls": [{"function": {"name": name, "arguments": arguments}}]}
+
+
+FLAGS = '["--enable-auto-tool-choice"]'
+
+
+@pytest.fixture
+def check(machine, run_stage, health):
+    machine.write("run/mayfly-key/env", f"VLLM_API_KEY={KEY}\n")
+
+    def run(*answers, flags="[]"):
+        health.answers = list(answers)
+        port = str(health.server_port)
+        return run_stage("60-check.sh", MAYFLY_PORT=port, MAYFLY_SERVE_FLAGS=flags)
+
+    return run
+
+
+def test_check_stage_asks_with_the_key_and_for_a_tool_when_tools_are_on(check, health):
+    """It asks what an agent asks, the way an agent asks it."""
+    result = check(
+        answer({"content": "Hello."}), answer(tool_call('{"city": "Paris"}')), flags=FLAGS
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert [key for key, _ in health.asked] == [f"Bearer {KEY}"] * 2
+    assert health.asked[1][1]["tools"][0]["function"]["name"] == "get_weather"
+    assert "tool call: get_weather" in result.stderr
+
+
+def test_check_stage_asks_for_no_tool_when_the_profile_has_none(check, health):
+    """vLLM answers 400 to tool_choice auto without its flag."""
+    assert check(answer({"content": "Hello."})).returncode == 0
+    assert len(health.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("answers", "line"),
+    [
+        ([(500, {"error": "engine dead"})], "says 500"),
+        ([(200, {"choices": []})], "no chat completion came back"),
+        ([answer({"content": ""})], "it answered with nothing"),
+        ([answer({"content": "x"}, completion=0)], "it counts tokens wrongly"),
+        ([answer({"content": "x"}), answer(tool_call("{city"))], "arguments are no JSON"),
+        ([answer({"content": "x"}), answer(tool_call("{}"))], "makes no sense"),
+    ],
+)
+def test_check_stage_fails_with_the_reason_when_an_answer_is_wrong(check, machine, answers, line):
+    """/health says 200 while the model writes garbage."""
+    result = check(*answers, flags=FLAGS)
+
+    assert result.returncode == 1
+    assert line in machine.why("60-check")
