@@ -102,3 +102,8 @@ def stack_state(stack: str) -> str:
 def stack_locks(stack: str) -> str:
     """The prefix of a stack's lock objects in a gs:// or file:// backend."""
     return f".pulumi/locks/organization/{PROJECT}/{stack}/"
+
+
+def stack_history(stack: str) -> str:
+    """The prefix of a stack's finished updates in a gs:// or file:// backend."""
+    return f".pulumi/history/{PROJECT}/{stack}/"

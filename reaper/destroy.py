@@ -15,6 +15,8 @@ from mayfly import names
 from reaper.lease import Run
 
 TAIL_LINES = 12
+TAIL_CHARS = 2000
+PROJECT_FILE = f"name: {names.PROJECT}\nruntime: python\n"
 LOCKED = "the stack is currently locked"
 
 
@@ -27,95 +29,121 @@ class Outcome:
     run: Run
 
 
-def destroy(
-    engine: Path,
-    bucket: str,
-    stack: str,
-    *,
-    message: str,
-    limit_s: float,
-    grace_s: float,
-    started: Callable[[Run], None],
-) -> Outcome:
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """One stack to destroy.
+
+    engine: the folder that is all of PATH. message: goes into the stack's history.
+    has_pending: creates that were cut off are to be forgotten first: a destroy leaves them.
+    has_history: False for a stack whose first update never ended: the engine then has no
+    configuration of it and wants a project file; what the providers need is in the state.
+    """
+
+    engine: Path
+    bucket: str
+    stack: str
+    message: str
+    has_pending: bool
+    has_history: bool
+
+
+@dataclass(frozen=True)
+class Limit:
+    """At `at` (monotonic seconds) the engine is asked to stop; grace_s later it is killed."""
+
+    at: float
+    grace_s: float
+
+    def left_s(self) -> float:
+        return max(0.0, self.at - time.monotonic())
+
+
+def destroy(order: Order, limit: Limit, started: Callable[[Run], None]) -> Outcome:
     """Destroy what is left of a stack; the stack itself stays, empty, with its history.
 
-    engine: the folder that is all of PATH. limit_s: then it is asked to stop; grace_s later it is
-    killed. started: told of the process before it is waited for.
-    The process is over when this returns.
+    started: told of each process before it is waited for. All are over when this returns.
     """
     with tempfile.TemporaryDirectory(prefix="mayfly-destroy-") as scratch:
-        # A file, not a pipe: a plugin that outlives its engine must not hold us.
-        log = Path(scratch, "log")
-        (work := Path(scratch, "work")).mkdir()
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                _command(engine, stack, message),
-                cwd=work,
-                env=_environment(os.environ, engine, bucket, scratch),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            now = time.time()
-            run = Run(
-                stack=stack,
-                pid=process.pid,
-                host=socket.gethostname(),
-                since=now,
-                until=now + limit_s + grace_s,
-            )
-            try:
-                started(run)
-                in_time = _wait(process, limit_s, grace_s)
-            finally:
-                _kill_group(process)
-        text = _tail(log.read_text(errors="replace"))
+        work = Path(scratch, "work")
+        work.mkdir()
+        if not order.has_history:
+            (work / "Pulumi.yaml").write_text(PROJECT_FILE)
+        outcome = None
+        for words in _steps(order):
+            outcome = _run(order, words, Path(scratch), limit, started)
+            if outcome.status != "done":
+                break
+    assert outcome is not None  # there is at least one step
+    return outcome
+
+
+def _steps(order: Order) -> list[list[str]]:
+    common = [
+        *("--yes", "--skip-preview", "--non-interactive", "--suppress-outputs", "--color=never"),
+        *(f"--message={order.message}", f"--stack={names.full_stack(order.stack)}"),
+    ]
+    forget = ["refresh", "--clear-pending-creates", *common]
+    take = ["destroy", "--refresh", *common]
+    return [forget, take] if order.has_pending else [take]
+
+
+def _run(
+    order: Order, words: list[str], scratch: Path, limit: Limit, started: Callable[[Run], None]
+) -> Outcome:
+    # A file, not a pipe: a plugin that outlives its engine must not hold us.
+    log = scratch / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [str(order.engine / "pulumi"), *words],
+            cwd=scratch / "work",
+            env=_environment(os.environ, order, scratch),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        now = time.time()
+        run = Run(
+            stack=order.stack,
+            pid=process.pid,
+            host=socket.gethostname(),
+            since=now,
+            until=now + limit.left_s() + limit.grace_s,
+        )
+        try:
+            started(run)
+            in_time = _wait(process, limit)
+        finally:
+            _kill_group(process)
+    text = _tail(log.read_text(errors="replace"))
     return Outcome(_status(process.returncode, in_time, text), text, run)
 
 
-def _command(engine: Path, stack: str, message: str) -> list[str]:
-    return [
-        str(engine / "pulumi"),
-        "destroy",
-        "--yes",
-        "--refresh",
-        "--skip-preview",
-        "--non-interactive",
-        "--suppress-outputs",
-        "--color=never",
-        f"--message={message}",
-        f"--stack={names.full_stack(stack)}",
-    ]
-
-
-def _environment(
-    outer: Mapping[str, str], engine: Path, bucket: str, scratch: str
-) -> dict[str, str]:
+def _environment(outer: Mapping[str, str], order: Order, scratch: Path) -> dict[str, str]:
     """The function's own identity and endpoints; nothing of its PATH or home."""
     return {
         "PULUMI_CONFIG_PASSPHRASE": "",  # unlocks only what was never locked
         **outer,
-        "PATH": str(engine),
-        "HOME": scratch,
-        "TMPDIR": scratch,
-        "PULUMI_HOME": str(Path(scratch, "pulumi")),
-        "PULUMI_BACKEND_URL": f"gs://{bucket}",
+        "PATH": str(order.engine),
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+        "PULUMI_HOME": str(scratch / "pulumi"),
+        "PULUMI_BACKEND_URL": f"gs://{order.bucket}",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
     }
 
 
-def _wait(process: subprocess.Popen[bytes], limit_s: float, grace_s: float) -> bool:
+def _wait(process: subprocess.Popen[bytes], limit: Limit) -> bool:
     """True when the process ended by itself in time."""
     try:
-        process.wait(limit_s)
+        process.wait(limit.left_s())
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGINT)
         # Asked politely, the engine saves its state and releases its lock. One that does not stop
         # is killed with its group next.
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(grace_s)
+            process.wait(limit.grace_s)
         return False
     return True
 
@@ -136,5 +164,7 @@ def _status(returncode: int, in_time: bool, text: str) -> str:
 
 
 def _tail(text: str) -> str:
+    """The engine's own errors if it names any, else its last lines; one line in all."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " | ".join(lines[-TAIL_LINES:])
+    errors = [line for line in lines if line.lower().startswith("error:")]
+    return " | ".join((errors or lines)[-TAIL_LINES:])[:TAIL_CHARS]

@@ -41,7 +41,7 @@ class Stack:
     """What one stack holds.
 
     leftovers: types of what a destroy would take away. foreign: types that no session owns.
-    protected: URNs.
+    protected: URNs. has_pending: an update was cut off in the middle of a create.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Stack:
     leftovers: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
+    has_pending: bool = False
 
 
 def name_of(object_name: str) -> str | None:
@@ -88,6 +89,7 @@ def _read(name: str, resources: list[dict[str, Any]], pending: list[dict[str, An
         leftovers=tuple(types),
         foreign=tuple(kind for kind in types if kind not in EPHEMERAL),
         protected=tuple(str(found["urn"]) for found in resources if found.get("protect")),
+        has_pending=bool(pending),
     )
 
 

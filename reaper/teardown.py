@@ -1,5 +1,6 @@
 """Destroy what is left of the stacks whose VM is gone, one run of the reaper at a time."""
 
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from mayfly.errors import FailedError
 from reaper import engine, locks
 from reaper.clock import Clock
 from reaper.decide import leave_stack
-from reaper.destroy import Outcome, destroy
+from reaper.destroy import Limit, Order, Outcome, destroy
 from reaper.lease import Lease, Run, acquire
 from reaper.parallel import each
 from reaper.settings import Settings
@@ -154,20 +155,26 @@ def _take(yard: Yard, stack: Stack, work: Work) -> None:
         work.done.postponed.append((stack.name, "no time left in this run"))
         return
     try:
-        outcome = destroy(
-            work.tools,
-            yard.settings.state_bucket,
-            stack.name,
+        order = Order(
+            engine=work.tools,
+            bucket=yard.settings.state_bucket,
+            stack=stack.name,
             message=f"reaper: {work.reasons.get(stack.name, 'its VM is gone')}",
-            limit_s=limit_s,
-            grace_s=yard.settings.grace_s,
-            started=work.lease.note,
+            has_pending=stack.has_pending,
+            has_history=_has_history(yard, stack.name),
         )
+        limit = Limit(time.monotonic() + limit_s, yard.settings.grace_s)
+        outcome = destroy(order, limit, work.lease.note)
         _unlock_after(yard, work.lease, outcome.run)
     except (FailedError, OSError) as error:
         work.done.errors.append(f"stack {stack.name}: {error}")
         return
     _book(stack.name, outcome, work.done)
+
+
+def _has_history(yard: Yard, stack: str) -> bool:
+    found = yard.cloud.storage.list(yard.settings.state_bucket, names.stack_history(stack))
+    return next(found, None) is not None
 
 
 def _unlock_after(yard: Yard, lease: Lease, run: Run) -> None:

@@ -37,5 +37,5 @@ def base_url(product: str, environment: Mapping[str, str] = os.environ) -> str:
 
 
 def upload_url(storage_base: str) -> str:
-    """Where media goes: always /upload/storage/v1/ of the same host, as Google's own clients say."""
+    """Where media goes: /upload/storage/v1/ of the same host, as for Google's own clients."""
     return urlunsplit(urlsplit(storage_base)._replace(path="/upload/storage/v1/"))

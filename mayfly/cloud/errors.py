@@ -20,8 +20,10 @@ class CloudError(FailedError):
     body: the answer as it came, parsed when it is JSON; None when no answer came.
     """
 
-    def __init__(self, status: int, reason: str, message: str, body: Any = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, status: int, reason: str, message: str, body: Any = None, remedy: str = ""
+    ) -> None:
+        super().__init__(message, remedy=remedy)
         self.status, self.reason, self.message, self.body = status, reason, message, body
 
 

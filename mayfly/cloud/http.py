@@ -162,6 +162,6 @@ class _Bearer(requests.auth.AuthBase):
 
 
 def _no_credentials(error: Exception) -> CloudError:
-    said = " ".join(str(error).split())
-    message = f"No usable Google credentials: {said}\nTry: gcloud auth application-default login"
-    return CloudError(401, NO_CREDENTIALS, message)
+    message = f"No usable Google credentials: {' '.join(str(error).split())}"
+    login = "gcloud auth application-default login"
+    return CloudError(401, NO_CREDENTIALS, message, remedy=login)

@@ -20,6 +20,7 @@ from tests.reaper.world import (
     add_lock,
     add_stack,
     add_vm,
+    checkpoint,
     instance,
     readiness,
     resource,
@@ -88,6 +89,7 @@ def test_engine_runs_with_its_own_path_an_empty_folder_and_the_functions_identit
     """What the function destroys with is only what the foundation gave it."""
     add_engine(google)
     add_stack(google, "dev", readiness())
+    google.put(BUCKET, ".pulumi/history/mayfly/dev/dev-1.history.json", {})
     os.environ["PULUMI_CONFIG_PASSPHRASE"] = "of the function"
 
     run()
@@ -95,7 +97,7 @@ def test_engine_runs_with_its_own_path_an_empty_folder_and_the_functions_identit
     lines = commands(record)[0]
     argv = [line.removeprefix("argv ") for line in lines if line.startswith("argv ")]
     assert argv == [
-        *("destroy", "--yes", "--refresh", "--skip-preview", "--non-interactive"),
+        *("destroy", "--refresh", "--yes", "--skip-preview", "--non-interactive"),
         *("--suppress-outputs", "--color=never", "--message=reaper: its VM is gone"),
         "--stack=organization/mayfly/dev",
     ]
@@ -116,6 +118,22 @@ def test_engine_runs_with_its_own_path_an_empty_folder_and_the_functions_identit
     assert env["PULUMI_HOME"].startswith(env["HOME"])
     assert not Path(env["HOME"]).exists(), "the scratch folder is memory: it must go"
     assert "files" in lines, "the folder was not empty"
+
+
+def test_cut_off_create_is_forgotten_before_the_destroy(google: Google, run: Run, record: Path):
+    """A laptop that died in the first `up` leaves a create that no destroy takes away."""
+    add_engine(google)
+    state = checkpoint(pending=(vm_resource("", "dev"),))
+    google.put(BUCKET, ".pulumi/stacks/mayfly/dev.json", state)
+
+    report = run()
+
+    assert report.errors == []
+    assert report.destroyed == ["dev"]
+    told = sorted(commands(record), key=lambda lines: "argv destroy" in lines)
+    assert told[0][:2] == ["argv refresh", "argv --clear-pending-creates"]
+    assert told[1][0] == "argv destroy"
+    assert "files Pulumi.yaml" in told[1], "no update ended, so the engine has no configuration"
 
 
 def test_deletes_are_by_number_and_go_out_before_states_are_read(google: Google, run: Run):
