@@ -81,15 +81,17 @@ class Config:
         self.note(key, text, one_of(valid))
         return ""
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """A list of texts, which Pulumi hands over as JSON."""
+    def texts(self, key: str, *, least: int = 0) -> tuple[str, ...]:
+        """A list of texts, which Pulumi hands over as JSON; `least` of them or more."""
         default = KEYS[key]
         raw = self._raw.get(key)
         value = default if raw is None else _json(raw)
-        if isinstance(value, list) and all(isinstance(item, str) and item for item in value):
-            return tuple(dict.fromkeys(value))
-        self.note(key, raw, "It must be a list of texts.")
-        return ()
+        if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
+            self.note(key, raw, "It must be a list of texts.")
+            return ()
+        if len(value) < least:
+            self.note(key, raw, f"It must name at least {least}.")
+        return tuple(dict.fromkeys(value))
 
     def positive(self, key: str) -> float:
         """A number above 0; fractions are welcome."""

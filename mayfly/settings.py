@@ -36,6 +36,7 @@ DEFAULT_IMAGE = {
     names.SEED: _IMAGES.format("ubuntu-os-cloud", "ubuntu-2204-lts"),
 }
 
+RATE_KEYS = ("mayfly:hourlyUsd", "mayfly:rateSource", "mayfly:rateDate")
 PROVISIONING = ("spot", "flex-start", "on-demand")
 # GPUs are worth a preemption; half an hour of a CPU VM is not worth a second try.
 DEFAULT_PROVISIONING = {names.SESSION: "spot", names.SEED: "on-demand"}
@@ -148,12 +149,10 @@ def parse(raw: Mapping[str, str], *, stack: str, project: str | None) -> Setting
 
 
 def _foundation(config: Config, stack: str, project: str) -> FoundationSettings:
-    regions = config.texts("regions")
+    regions = config.texts("regions", least=1)
     for region in regions:
         if region not in REGIONS:
             config.note("regions", region, one_of(REGIONS))
-    if not regions:
-        config.note("regions", "[]", f"At least one. {one_of(REGIONS)}")
     members = config.texts("members")
     for member in members:
         if member.partition(":")[0] not in ("user", "group", "serviceAccount", "domain"):
@@ -285,12 +284,13 @@ _PARSERS: Mapping[str, Callable[[Config, str, str], Settings | None]] = {
 
 def _remedy(problems: list[Problem], stack: str) -> str:
     """One command that mends the first problem, as far as a command can."""
-    rate_keys = {f"mayfly:{key}" for key in ("hourlyUsd", "rateSource", "rateDate")}
     first = problems[0].key
     if first == "gcp:project":
         return f"pulumi config set gcp:project PROJECT --stack {stack}"
-    if first in rate_keys and problems[0].value is None:
-        return "mayfly up PROFILE   (it looks up the rate and writes it with source and date)"
+    if first in RATE_KEYS and problems[0].value is None:
+        return (
+            f"pulumi config set {first} VALUE --stack {stack}   (all three: {', '.join(RATE_KEYS)})"
+        )
     if first.startswith("mayfly:") and first.removeprefix("mayfly:") in KEYS:
         return f"pulumi config set {first} VALUE --stack {stack}"
     if first.startswith("mayfly:"):

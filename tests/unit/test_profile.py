@@ -1,0 +1,127 @@
+"""Profiles: the shipped ones, and what a wrong one is told."""
+
+import copy
+
+import pytest
+import yaml
+
+from mayfly import profile
+from mayfly.machines import MACHINES
+from mayfly.problems import ConfigError
+from tests.conftest import ROOT
+
+
+def plain(name: str = "kimi-k2.5") -> dict:
+    return yaml.safe_load((ROOT / f"profiles/{name}.yaml").read_text())
+
+
+def refused(raw) -> str:
+    with pytest.raises(ConfigError) as caught:
+        profile.parse("x", raw, "profiles/x.yaml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", profile.names())
+def test_shipped_profile_is_pinned_and_locked_when_it_is_loaded(name):
+    """A branch moves and takes remote code with it; a lock that is not there fails the seed."""
+    loaded = profile.load(name)
+
+    assert profile.COMMIT.fullmatch(loaded.revision)
+    assert (ROOT / "startup/locks" / loaded.engine.lock).is_file()
+    assert loaded.engine.vllm in loaded.engine.lock
+
+
+@pytest.mark.parametrize("name", profile.names())
+def test_shipped_profile_serves_what_it_promises_when_its_flags_are_read(name):
+    """The context said and the context served must be one number, on as many GPUs as there are."""
+    for machine, modes in profile.load(name).machines.items():
+        assert set(profile.MODES) == set(modes)
+        for mode in modes.values():
+            assert f"--max-model-len={mode.context_tokens}" in mode.flags
+            assert f"--tensor-parallel-size={MACHINES[machine].gpus}" in mode.flags
+
+
+@pytest.mark.parametrize("name", profile.names())
+def test_shipped_profile_fits_the_machine_when_its_weights_lie_in_memory(name):
+    """tmpfs takes half of the RAM by default; weights that do not fit fail at GPU prices."""
+    loaded = profile.load(name)
+
+    for machine in loaded.machines:
+        assert loaded.size_gb < MACHINES[machine].ram_gb / 2
+
+
+def test_profile_names_every_problem_when_several_keys_are_wrong():
+    """Who writes a profile mends it in one go."""
+    raw = plain()
+    raw["revision"] = "main"
+    raw["size_gb"] = "big"
+    raw["engine"]["vlm"] = "0.24.0"
+    raw["machines"]["a3-highgpu-8g"]["modes"]["fast"]["flags"] = "--all"
+    del raw["licence"]
+
+    text = refused(raw)
+
+    for part in (
+        "profiles/x.yaml: 5 problems",
+        "revision: 'main'. It must be a commit",
+        "size_gb: 'big'. It must be a number",
+        "engine.vlm: '0.24.0'. No such key. Valid: driver_branch, lock, vllm.",
+        "machines.a3-highgpu-8g.modes.fast.flags: '--all'. It must be a list",
+        "licence: not set.",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("engine", "driver_branch"), 580, "in quotes"),
+        (("model",), "Kimi", "organisation/name"),
+        (("shards",), 0, "whole number above 0"),
+        (("shards",), True, "whole number above 0"),
+        (("wishes", "concurrency"), 1.5, "whole number above 0"),
+        (("seeding",), "fast", "a table of keys"),
+        (("machines",), {}, "At least one"),
+        (("machines", "dgx"), {"modes": {}}, "Valid: a3-highgpu-8g, a2-ultragpu-8g."),
+        (("machines", "a3-highgpu-8g", "modes", "turbo"), {}, "Valid: fast, long."),
+        (("machines", "a3-highgpu-8g", "modes"), {}, "At least one"),
+        (("machines", "a3-highgpu-8g", "price"), 3, "No such key. Valid: modes."),
+    ],
+)
+def test_profile_is_refused_with_the_key_when_its_value_is_wrong(path, value, words):
+    """The key's whole path: a profile has four places called `modes`."""
+    raw = copy.deepcopy(plain())
+    place = raw
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+
+    text = refused(raw)
+
+    assert words in text
+    assert str(path[-1]) in text
+
+
+@pytest.mark.parametrize("raw", [None, [], "kimi", 3])
+def test_profile_is_refused_when_it_is_no_table(raw):
+    """An empty file is the likeliest of these."""
+    assert "a table of keys" in refused(raw)
+
+
+def test_profile_lists_the_others_when_there_is_none_of_that_name():
+    """A typo in a name should cost one look."""
+    with pytest.raises(ConfigError, match=r"Valid: kimi-k2\.5, kimi-k2\.5-int4, kimi-k2\.6"):
+        profile.load("kimi")
+
+
+def test_profile_is_refused_in_one_line_when_it_is_no_yaml(tmp_path):
+    """A parser's traceback is no message."""
+    (tmp_path / "bad.yaml").write_text("a: [1\nb: }")
+
+    with pytest.raises(ConfigError, match="It must be valid YAML"):
+        profile.load("bad", tmp_path)
+
+
+def test_shards_may_be_unknown_when_the_profile_says_null():
+    """Nobody has counted the NVFP4 checkpoint's; a guess would be believed."""
+    assert profile.load("kimi-k2.5-int4").shards is None
