@@ -11,9 +11,9 @@ INSTANCE = "gcp:compute/getInstance:getInstance"
 SUBNET = "https://www.googleapis.com/compute/v1/projects/proj-1/regions/us-central1/subnetworks/s"
 
 RATE = {
-    "mayfly:hourlyUsd": "52.96",
-    "mayfly:rateSource": "a price page",
-    "mayfly:rateDate": "2026-09-19",
+    "hourlyUsd": "52.96",
+    "rateSource": "a price page",
+    "rateDate": "2026-09-19",
 }
 FOUNDATION = {
     "project": PROJECT,
@@ -47,20 +47,19 @@ def fresh(foundation: Mapping[str, Any] = FOUNDATION) -> dict[str, Call]:
 
 
 def foundation(**more: str) -> World:
-    return run_program(
-        {"gcp:project": PROJECT, "mayfly:layer": "foundation", **_keys(more)}, stack="foundation"
-    )
+    return _run("foundation", "foundation", {}, more)
 
 
 def seed(calls: Mapping[str, Call] | None = None, **more: str) -> World:
-    config = {"gcp:project": PROJECT, "mayfly:layer": "seed", **RATE, **_keys(more)}
-    return run_program(config, stack="seed", calls=fresh() if calls is None else calls)
+    return _run("seed", "seed", fresh() if calls is None else calls, {**RATE, **more})
 
 
 def session(calls: Mapping[str, Call] | None = None, **more: str) -> World:
-    config = {"gcp:project": PROJECT, "mayfly:layer": "session", **RATE, **_keys(more)}
-    return run_program(config, stack="dev", calls=fresh() if calls is None else calls)
+    return _run("session", "dev", fresh() if calls is None else calls, {**RATE, **more})
 
 
-def _keys(more: Mapping[str, str]) -> dict[str, str]:
-    return {f"mayfly:{key}": value for key, value in more.items()}
+def _run(layer: str, stack: str, calls: Mapping[str, Call], keys: Mapping[str, str]) -> World:
+    """keys: without `mayfly:`; gcp_project is the one that is not ours."""
+    ours = {f"mayfly:{key}": value for key, value in keys.items() if key != "gcp_project"}
+    project = {"gcp:project": keys.get("gcp_project", PROJECT), "mayfly:layer": layer}
+    return run_program({**project, **ours}, stack=stack, calls=calls)

@@ -3,20 +3,39 @@
 import asyncio
 import logging
 import runpy
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
 import pulumi
 from google.protobuf import empty_pb2, json_format
 from pulumi.runtime import mocks, settings
 from pulumi.runtime.stack import run_in_stack
+from pulumi.runtime.sync_await import _ensure_event_loop
 
 from tests.conftest import ROOT
 
 PROJECT = "proj-1"
 SECRET = "4dabf18193072939515e22adb298388d"
 """The key under which Pulumi marks a value on the wire."""
+
+
+class Refused(grpc.RpcError):
+    """What a provider's or the engine's "no" looks like to the SDK."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._text = text
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNKNOWN
+
+    def details(self) -> str:
+        return self._text
+
 
 Call = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -83,7 +102,12 @@ class Monitor(mocks.MockMonitor):
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 a gRPC method's name
         if request.type != "pulumi:pulumi:Stack":
             self._record(request)
-        return super().RegisterResource(request)
+        with _thread_loop_closed():
+            return super().RegisterResource(request)
+
+    def Invoke(self, request: Any) -> Any:  # noqa: N802
+        with _thread_loop_closed():
+            return super().Invoke(request)
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
         if "pulumi:pulumi:Stack" in request.urn:
@@ -104,6 +128,18 @@ class Monitor(mocks.MockMonitor):
         if twins:
             raise AssertionError(f"two resources {made.type} named {made.name}")
         self._world.made.append(made)
+
+
+@contextmanager
+def _thread_loop_closed() -> Iterator[None]:
+    """The stock monitor makes each worker thread an event loop and leaves it open."""
+    try:
+        yield
+    finally:
+        if threading.current_thread() is not threading.main_thread():
+            # Whether one was made or not, now there is one to close.
+            _ensure_event_loop().close()
+            asyncio.set_event_loop(None)
 
 
 class _Warnings(logging.Handler):
