@@ -1,5 +1,6 @@
 """Who may do what: five accounts, each with the least that its work needs, and the members."""
 
+import hashlib
 from dataclasses import dataclass
 
 import pulumi
@@ -144,7 +145,9 @@ class Identities(pulumi.ComponentResource):
         grants.on_project("build-sources", "roles/storage.objectViewer", build, sources)
 
     def _grant_member(self, member: str) -> None:
-        key, grants = f"member-{names.slug(member)}", self._grants
+        # Two addresses may have one slug; a few digits of their hash keep them apart.
+        digest = hashlib.sha256(member.encode()).hexdigest()[:6]
+        key, grants = f"member-{names.slug(member)}-{digest}", self._grants
         tunnel = "roles/iap.tunnelResourceAccessor"
         grants.on_project(f"{key}-tunnel", tunnel, member, conditions.ssh_port())
         grants.on_project(f"{key}-login", "roles/compute.osLogin", member)

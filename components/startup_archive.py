@@ -16,7 +16,8 @@ from mayfly.settings import NOTHING_DONE
 ROOT = Path(__file__).resolve().parent.parent
 BOOT = ROOT / "startup/boot.sh"
 LIMIT_BYTES = 64 * 1024
-"""Of the text in metadata. Google allows 256 KiB a value; what is larger belongs in the bucket."""
+"""Of the tar.gz; as text it is a third longer, and Google allows 256 KiB a value. What is larger
+belongs in the bucket."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,12 @@ def files() -> dict[str, Path]:
 def build(found: Mapping[str, Path] | None = None) -> StartupArchive:
     """The archive; RunError if it would not fit into metadata."""
     data = gzip.compress(_tar(files() if found is None else found), mtime=0)
-    text = base64.b64encode(data).decode()
-    if len(text) > LIMIT_BYTES:
+    if len(data) > LIMIT_BYTES:
         raise pulumi.RunError(
-            f"The startup archive is {len(text)} bytes long; a VM's metadata takes {LIMIT_BYTES}.\n"
+            f"The startup archive is {len(data)} bytes long; {LIMIT_BYTES} may travel in metadata.\n"
             f"{NOTHING_DONE}\nMove what is large out of startup/ and into the bucket."
         )
-    return StartupArchive(text, hashlib.sha256(data).hexdigest())
+    return StartupArchive(base64.b64encode(data).decode(), hashlib.sha256(data).hexdigest())
 
 
 def _tar(found: Mapping[str, Path]) -> bytes:

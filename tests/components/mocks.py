@@ -177,6 +177,7 @@ def run_program(
             callbacks=None,
         )
     )
+    settings.SETTINGS.outputs.clear()  # what a program that failed left behind
     settings.set_root_resource(None)  # type: ignore[arg-type]
     pulumi.runtime.set_all_config(dict(config))
     asyncio.run(run_in_stack(program or _main))
