@@ -1,5 +1,6 @@
 """What a machine is born with: identity, image files, driver, GIB, GPUs."""
 
+import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 DEFAULTS = {
     "driver": "580.159.04",
     "gib": "false",
-    "apt_lock": "false",
+    "driver_busy": "false",
+    "apt_lock_s": "0",
     "vllm_tokens_per_s": "120",
     "vllm_load_s": "1",
 }
@@ -24,7 +26,8 @@ DEFAULTS = {
 class Birth:
     """Files of a new disk, by path."""
 
-    files: dict[str, str]
+    files: dict[str, str | bytes]
+    links: dict[str, str]
 
 
 def setting(settings: Mapping[str, Any], name: str) -> str:
@@ -98,35 +101,89 @@ def config(
 
 def birth(image: "Image", instance: Mapping[str, Any], settings: Mapping[str, Any]) -> Birth:
     """The files that make a disk this image's."""
-    files = {**base_files(instance), **boto_file(image)}
-    if setting(settings, "gib") == "true":
-        files |= gib.files()
-    files["/var/lib/machine/driver"] = setting(settings, "driver")
-    return Birth(files)
+    files: dict[str, str | bytes] = {**base_files(instance), **boto_file(image)}
+    links: dict[str, str] = {}
+    if gpus(instance)[1]:
+        born, links = driver(setting(settings, "driver"), release(instance)[1])
+        files |= born
+        if setting(settings, "gib") == "true":
+            extra = gib.files()
+            extra["/etc/environment"] = str(files["/etc/environment"]) + str(
+                extra["/etc/environment"]
+            )
+            files |= extra
+    return Birth(files, links)
 
 
-def release(instance: Mapping[str, Any]) -> str:
-    """The Ubuntu release of the boot image."""
+def driver(version: str, ubuntu: str) -> tuple[dict[str, str | bytes], dict[str, str]]:
+    """The image's driver: packages, tool, services; nothing where the version is `none`."""
+    if version == "none":
+        return {}, {}
+    branch = version.split(".")[0]
+    names = [name.format(b=branch, v=version) for name in DRIVER_PACKAGES]
+    packages = {
+        name: {"version": f"{version}-0ubuntu0.{ubuntu}.1", "architecture": "amd64", "held": False}
+        for name in names
+    }
+    units = {
+        f"/var/lib/machine/units/{name}.service": (
+            f"[Unit]\nDescription=NVIDIA {name}\n[Service]\nType=exec\n"
+            f"ExecStart={rootfs.PYTHON} -ESsB /.machine/lib/daemon.py {name} {version}\n"
+            "[Install]\nWantedBy=multi-user.target\n"
+        )
+        for name in ("nvidia-persistenced", "nvidia-fabricmanager")
+    }
+    files: dict[str, str | bytes] = {
+        "/var/lib/machine/driver.json": json.dumps({"version": version, "signed": True}),
+        "/var/lib/machine/packages.json": json.dumps(packages),
+    }
+    return files | units, {"/var/lib/machine/bin/nvidia-smi": "/.machine/extra/nvidia-smi"}
+
+
+DRIVER_PACKAGES = (
+    "nvidia-headless-{b}-server-open",
+    "nvidia-headless-no-dkms-{b}-server-open",
+    "nvidia-dkms-{b}-server-open",
+    "nvidia-kernel-source-{b}-server-open",
+    "nvidia-kernel-common-{b}-server",
+    "nvidia-firmware-{b}-server-{v}",
+    "nvidia-compute-utils-{b}-server",
+    "nvidia-utils-{b}-server",
+    "libnvidia-compute-{b}-server",
+    "libnvidia-cfg1-{b}-server",
+    "libnvidia-nscq-{b}",
+    "nvidia-fabricmanager-{b}",
+)
+
+
+RELEASES = {
+    "2404": ("ubuntu", "24.04", "noble"),
+    "noble": ("ubuntu", "24.04", "noble"),
+    "debian-12": ("debian", "12", "bookworm"),
+    "debian-13": ("debian", "13", "trixie"),
+}
+
+
+def release(instance: Mapping[str, Any]) -> tuple[str, str, str]:
+    """(distribution, release, code name) of the boot image."""
     for disk in instance.get("disks", []):
         source = str(disk.get("initializeParams", {}).get("sourceImage", ""))
-        if "2404" in source or "noble" in source:
-            return "24.04"
-    return "22.04"
+        for mark, found in RELEASES.items():
+            if mark in source:
+                return found
+    return "ubuntu", "22.04", "jammy"
 
 
 def base_files(instance: Mapping[str, Any]) -> dict[str, str]:
     """/etc as the image has it, as far as anything looks."""
-    number = release(instance)
-    codename = {"22.04": "jammy", "24.04": "noble"}[number]
+    distribution, number, codename = release(instance)
+    title = distribution.capitalize()
     name = instance["name"]
     return {
         "/etc/os-release": (
-            f'PRETTY_NAME="Ubuntu {number} LTS"\nNAME="Ubuntu"\nVERSION_ID="{number}"\n'
-            f"VERSION_CODENAME={codename}\nID=ubuntu\nID_LIKE=debian\n"
-            f"UBUNTU_CODENAME={codename}\n"
+            f'PRETTY_NAME="{title} {number}"\nNAME="{title}"\nVERSION_ID="{number}"\n'
+            f"VERSION_CODENAME={codename}\nID={distribution}\n"
         ),
-        "/etc/lsb-release": f"DISTRIB_ID=Ubuntu\nDISTRIB_RELEASE={number}\n"
-        f"DISTRIB_CODENAME={codename}\n",
         "/etc/hostname": f"{name}\n",
         "/etc/hosts": (
             "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"

@@ -198,6 +198,8 @@ class Machines:
             birth = births.birth(self.image, instance, self.settings)
             trees = [*self.image.trees, *births.gsutil_trees(self.image.gsutil)]
             mounts = rootfs.make(directory, birth.files, trees)
+            for name, target in birth.links.items():
+                rootfs.write_link(directory, name, target)
             if os.geteuid() == 0:
                 rootfs.give_to(directory, kernel.UNPRIVILEGED_ID)
             spec = {

@@ -23,7 +23,10 @@ OWN_DIRECTORIES = (
     *("etc/apt/sources.list.d", "etc/ssl", "etc/alternatives", "var/lib/dpkg"),
     *("var/lib/apt/lists", "var/cache/apt/archives", "var/log", "var/spool", "var/tmp"),
 )
-PATH = "/.machine/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = (
+    "/.machine/bin:/var/lib/machine/bin:"
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+)
 PYTHON = "/.machine/python"
 STUB = f"""#!{PYTHON} -ESsB
 import sys
@@ -33,7 +36,8 @@ import stub
 
 stub.main()
 """
-UNCOVERED = ("ldconfig",)  # its stand-in runs the real one
+UNCOVERED = ("ldconfig", "gsutil")  # their stand-ins run the real ones
+INSTALLED_LATER = ("nvidia-smi",)  # comes and goes with its package: not on PATH by itself
 OWN_MODES = {"root": 0o700, "tmp": 0o1777, "var/tmp": 0o1777}
 
 
@@ -70,7 +74,7 @@ def environment_tree() -> Path:
     return Path(sys.prefix)
 
 
-def make(directory: Path, files: dict[str, str], extra: list[Path]) -> list[Mount]:
+def make(directory: Path, files: dict[str, str | bytes], extra: list[Path]) -> list[Mount]:
     """Make the disk of a new machine and say what is mounted on it.
 
     files: path -> content, written last. extra: host trees shown read-only at their own paths.
@@ -124,9 +128,9 @@ def make_machinery(directory: Path) -> None:
     shutil.copyfile(KERNEL, library / "kernel.py")
     (directory / "state").mkdir()
     (directory / "python").symlink_to(interpreter())
-    (directory / "bin").mkdir()
     for name in stub_names():
-        script = directory / "bin" / name
+        script = directory / ("extra" if name in INSTALLED_LATER else "bin") / name
+        script.parent.mkdir(exist_ok=True)
         script.write_text(STUB)
         script.chmod(0o755)
 
@@ -148,7 +152,11 @@ def own_mounts(directory: Path) -> list[Mount]:
     for name in stub_names():
         for folder in ("/usr/bin", "/usr/sbin"):
             real = Path(folder, name)
-            if name not in UNCOVERED and real.is_file() and not real.is_symlink():
+            if (
+                name not in (*UNCOVERED, *INSTALLED_LATER)
+                and real.is_file()
+                and not real.is_symlink()
+            ):
                 mounts.append(Mount(str(directory / "machinery/bin" / name), str(real)))
     return mounts
 
@@ -171,7 +179,7 @@ def shown(disk: Path, directory: Path, tree: Path, mounts: list[Mount]) -> list[
     return [Mount(str(tree), str(tree))]
 
 
-def write_file(directory: Path, name: str, content: str) -> None:
+def write_file(directory: Path, name: str, content: str | bytes) -> None:
     """A file of the new machine by its path inside; scripts may be run."""
     inside = name.lstrip("/")
     if inside.startswith("usr/local/"):
@@ -179,9 +187,17 @@ def write_file(directory: Path, name: str, content: str) -> None:
     else:
         path = directory / "disk" / inside
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-    if content.startswith("#!"):
+    data = content.encode() if isinstance(content, str) else content
+    path.write_bytes(data)
+    if data.startswith(b"#!"):
         path.chmod(0o755)
+
+
+def write_link(directory: Path, name: str, target: str) -> None:
+    """A symbolic link on the new machine's disk."""
+    path = directory / "disk" / name.lstrip("/")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
 
 
 def give_to(directory: Path, uid: int) -> None:

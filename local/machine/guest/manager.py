@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import driver
 import kernel
 import units
 from journal import Journal
@@ -43,8 +44,10 @@ class Manager:
 
     def boot(self) -> None:
         """Enabled units, then the startup script, which may start more."""
-        for link in sorted(Path(WANTS).glob("*.service")):
-            self.start(link.name, lambda _: None)
+        driver.load_at_boot(self.config)
+        image = sorted(driver.UNITS.glob("*.service"))
+        for unit in (*image, *sorted(Path(WANTS).glob("*.service"))):
+            self.start(unit.name, lambda _: None)
         self._script.run()
 
     def power_off(self) -> None:

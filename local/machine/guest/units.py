@@ -5,7 +5,7 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SEARCH = ("/etc/systemd/system", "/run/systemd/system", "/.machine/units")
+SEARCH = ("/etc/systemd/system", "/run/systemd/system", "/var/lib/machine/units")
 TARGETS = frozenset(
     f"{name}.target"
     for name in (

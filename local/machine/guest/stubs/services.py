@@ -136,6 +136,8 @@ class Systemctl:
                 self._warn_if_stale(name)
                 continue
             template = JOB_PROBLEMS.get(result, "Job for {unit} failed: " + result)
+            if verb == "stop" and result == "not-found":
+                template = "Failed to stop {unit}: Unit {unit} not loaded."
             fail(template.format(verb=verb, unit=name))
             worst = 5 if result == "not-found" else 1
         return worst

@@ -1,0 +1,432 @@
+"""apt-get, apt-cache, apt-mark, dpkg and dpkg-query over a small world of packages."""
+
+import fnmatch
+import json
+import re
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import archive
+import driver
+from archive import Package
+from stub import config, fail
+
+STATUS = Path("/var/lib/machine/packages.json")
+LISTS = "/var/lib/apt/lists"
+ARCHIVES = "/var/cache/apt/archives"
+FLAGS = (
+    *("-y", "--yes", "--assume-yes", "-q", "-qq", "--quiet", "-f", "--no-install-recommends"),
+    *("--allow-downgrades", "--allow-change-held-packages", "--reinstall", "--only-upgrade"),
+    *("-d", "--download-only", "--no-upgrade", "--purge", "--autoremove"),
+)
+OPTIONS = re.compile(
+    r"(Dir::Etc::source(list|parts)|Dir::State::(lists|status)|Dir::Cache::\w+|APT::Architecture"
+    r"|DPkg::Lock::Timeout|Acquire::Retries|APT::Install-Recommends|Dpkg::Use-Pty"
+    r"|Dpkg::Options::|APT::Update::Error-Mode)=.*"
+)
+SOURCES = {
+    "ubuntu": "deb http://archive.ubuntu.com/ubuntu {c} main restricted universe\n",
+    "debian": "deb http://deb.debian.org/debian {c} main\n",
+}
+
+
+@dataclass
+class Call:
+    """One apt-get command line."""
+
+    verb: str = ""
+    words: list[str] = field(default_factory=list)
+    flags: set[str] = field(default_factory=set)
+    options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def download_only(self) -> bool:
+        return bool(self.flags & {"-d", "--download-only"})
+
+
+def main(name: str, argv: list[str]) -> int:
+    tools = {"apt-get": apt_get, "apt-cache": apt_cache, "apt-mark": apt_mark, "dpkg": dpkg}
+    return tools.get(name, dpkg_query)(argv)
+
+
+def installed() -> dict[str, dict[str, Any]]:
+    """Name -> version, architecture, held."""
+    found = dict(json.loads(STATUS.read_text())) if STATUS.exists() else {}
+    for name in archive.IMAGE:
+        version = archive.COMMON[name][0]
+        found.setdefault(name, {"version": version, "architecture": "amd64", "held": False})
+    return found
+
+
+def store(packages: dict[str, dict[str, Any]]) -> None:
+    STATUS.parent.mkdir(parents=True, exist_ok=True)
+    STATUS.write_text(json.dumps(packages, indent=1))
+
+
+def parse(argv: list[str]) -> Call | str:
+    """The call, or what apt-get says about an option it does not know."""
+    call, rest = Call(), list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word in ("-o", "--option") or word.startswith("-o"):
+            value = word[2:] if word.startswith("-o") and len(word) > 2 else rest.pop(0)
+            if not OPTIONS.fullmatch(value):
+                return f"E: this machine's apt-get does not know the option {value}"
+            key, _, setting = value.partition("=")
+            call.options[key] = setting
+        elif word in FLAGS:
+            call.flags.add(word)
+        elif word.startswith("-"):
+            return (
+                f"E: Command line option '{word}' [from {word}] is not understood in combination "
+                "with the other options."
+            )
+        elif not call.verb:
+            call.verb = word
+        else:
+            call.words.append(word)
+    return call
+
+
+def apt_get(argv: list[str]) -> int:
+    call = parse(argv)
+    if isinstance(call, str):
+        return fail(call, 100)
+    verbs = {"update": update, "install": install, "remove": remove, "purge": remove}
+    if call.verb in ("clean", "autoremove", "autoclean"):
+        return 0
+    if call.verb not in verbs:
+        return fail(f"E: Invalid operation {call.verb}", 100)
+    return verbs[call.verb](call)
+
+
+def source_text(call: Call) -> str:
+    """What the sources lists say: the image's, or the one that the call names."""
+    path = call.options.get("Dir::Etc::sourcelist")
+    if path:
+        return Path(path).read_text() if Path(path).exists() else ""
+    release = dict(
+        line.split("=", 1)
+        for line in Path("/etc/os-release").read_text().splitlines()
+        if "=" in line
+    )
+    codename = release.get("VERSION_CODENAME", "jammy").strip('"')
+    return SOURCES.get(release.get("ID", "ubuntu").strip('"'), "").format(c=codename)
+
+
+def hosts(text: str) -> list[tuple[str, str]]:
+    """(URL, suite) of each line."""
+    found = re.findall(r"^deb (?:\[[^]]*\] )?(\S+) (\S+)", text, re.MULTILINE)
+    return list(dict.fromkeys(found))
+
+
+def update(call: Call) -> int:
+    """Fetch the lists. Without a way out apt-get only warns, and exits 0."""
+    lists = Path(call.options.get("Dir::State::lists", LISTS))
+    lines = hosts(source_text(call))
+    if config()["internet"]:
+        lists.mkdir(parents=True, exist_ok=True)
+        for number, (url, suite) in enumerate(lines, 1):
+            print(f"Get:{number} {url} {suite} InRelease [270 kB]")
+            mark = re.sub(r"^\w+://", "", url).replace("/", "_")
+            (lists / f"{mark}_dists_{suite}_InRelease").write_text(url)
+        print("Reading package lists...")
+        return 0
+    for number, (url, suite) in enumerate(lines, 1):
+        host = url.split("/")[2]
+        print(f"Err:{number} {url} {suite} InRelease\n  Could not connect to {host}:80, timed out")
+        fail(f"W: Failed to fetch {url}/dists/{suite}/InRelease  Could not connect to {host}:80")
+    return fail(
+        "W: Some index files failed to download. They have been ignored, or old ones used instead.",
+        0 if call.options.get("APT::Update::Error-Mode") != "any" else 100,
+    )
+
+
+def known(call: Call) -> dict[str, Package]:
+    """What the fetched lists offer."""
+    lists = Path(call.options.get("Dir::State::lists", LISTS))
+    if not any(lists.glob("*InRelease")):
+        return {}
+    return archive.world(source_text(call))
+
+
+def wait_for_lock(call: Call) -> int:
+    """The image's own upgrades hold dpkg's lock for a while after boot, if a setting says so."""
+    held_until = float(config()["settings"]["apt_lock_s"]) + float(driver.BOOTED.read_text())
+    patience_s = float(call.options.get("DPkg::Lock::Timeout", "0"))
+    deadline = time.time() + patience_s
+    while time.time() < held_until:
+        if time.time() >= deadline:
+            fail(
+                "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 812 "
+                "(unattended-upgr)"
+            )
+            return fail(
+                "E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), is "
+                "another process using it?",
+                100,
+            )
+        time.sleep(0.2)
+    return 0
+
+
+def install(call: Call) -> int:
+    """Local .deb files, and names from the archive where there is a way out."""
+    if not call.download_only and wait_for_lock(call):
+        return 100
+    fresh = "Dir::State::status" in call.options
+    have = {} if fresh else installed()
+    offered, local = known(call), {}
+    names = []
+    for word in call.words:
+        if "/" in word:
+            try:
+                package = archive.read(Path(word))
+            except FileNotFoundError:
+                return fail(f"E: Unsupported file {word} given on commandline", 100)
+            except ValueError as error:
+                return fail(f"E: Sub-process dpkg-deb: {error}", 100)
+            local[package.name] = package
+            names.append(package.name)
+        else:
+            names.append(word.split("=")[0])
+    return resolve(call, names, {**offered, **local}, have, local)
+
+
+def resolve(
+    call: Call,
+    names: list[str],
+    choice: dict[str, Package],
+    have: dict[str, dict[str, Any]],
+    local: dict[str, Package],
+) -> int:
+    for name in names:
+        if name not in choice:
+            if name in have:
+                continue
+            return fail(f"E: Unable to locate package {name}", 100)
+    wanted = [name for name in names if name in choice]
+    for name, facts in have.items():
+        choice.setdefault(name, Package(name, str(facts["version"])))
+    try:
+        closure = archive.closure(wanted, choice)
+    except KeyError as missing:
+        needer = next(p.name for p in choice.values() if missing.args[0] in p.needs)
+        fail("The following packages have unmet dependencies:")
+        fail(f" {needer} : Depends: {missing.args[0]} but it is not installable")
+        return fail("E: Unable to correct problems, you have held broken packages.", 100)
+    todo = [p for p in closure if p.name not in have or have[p.name]["version"] != p.version]
+    remote = [p for p in todo if p.name not in local]
+    if remote and not config()["internet"]:
+        for package in remote:
+            fail(
+                f"E: Failed to fetch http://archive.ubuntu.com/ubuntu/pool/{package.file_name}  "
+                "Could not connect to archive.ubuntu.com:80, connection timed out"
+            )
+        return fail(
+            "E: Unable to fetch some archives, maybe run apt-get update or try with --fix-missing?",
+            100,
+        )
+    if call.download_only:
+        folder = Path(call.options.get("Dir::Cache::archives", ARCHIVES))
+        if not (folder / "partial").is_dir():
+            return fail(f"E: Archives directory {folder}/partial is missing.", 100)
+        for package in remote:
+            print(f"Get: {package.name} {package.architecture} {package.version}")
+            archive.build(package, folder / package.file_name)
+        return 0
+    return unpack(call, todo, have)
+
+
+def unpack(call: Call, todo: list[Package], have: dict[str, dict[str, Any]]) -> int:
+    """Install, after removing what the new packages replace."""
+    stems = {package.stem for package in todo}
+    gone = [
+        name
+        for name in have
+        if Package(name, "").stem in stems
+        and name not in {p.name for p in todo}
+        and name.startswith(("nvidia", "libnvidia"))
+    ]
+    held = [n for n in (*gone, *(p.name for p in todo)) if have.get(n, {}).get("held")]
+    if held and "--allow-change-held-packages" not in call.flags:
+        return fail(
+            "E: Held packages were changed and -y was used without --allow-change-held-packages.",
+            100,
+        )
+    if gone:
+        print("The following packages will be REMOVED:\n  " + " ".join(sorted(gone)))
+    print("The following NEW packages will be installed:\n  " + " ".join(p.name for p in todo))
+    if not call.flags & {"-y", "--yes", "--assume-yes"}:
+        print("Do you want to continue? [Y/n] Abort.")
+        return 1
+    for name in gone:
+        print(f"Removing {name} ({have[name]['version']}) ...")
+        withdraw(name)
+        del have[name]
+    for package in todo:
+        print(f"Setting up {package.name} ({package.version}) ...")
+        have[package.name] = {
+            "version": package.version,
+            "architecture": package.architecture,
+            "held": False,
+        }
+        take_effect(package)
+    store(have)
+    return 0
+
+
+def take_effect(package: Package) -> None:
+    """What a package changes beside the database."""
+    if package.name.startswith("nvidia-dkms-"):
+        print(f"Building initial module nvidia/{package.upstream} for {driver.release()}\nDone.")
+        driver.install(package.upstream, signed=False)
+    elif package.name.startswith("nvidia-fabricmanager-"):
+        driver.install_daemon("nvidia-fabricmanager", package.upstream)
+
+
+def withdraw(name: str) -> None:
+    if name.startswith("nvidia-dkms-"):
+        driver.install("", signed=False)
+    elif name.startswith("nvidia-fabricmanager-"):
+        (driver.UNITS / "nvidia-fabricmanager.service").unlink(missing_ok=True)
+
+
+def remove(call: Call) -> int:
+    if wait_for_lock(call):
+        return 100
+    have = installed()
+    for word in call.words:
+        matches = fnmatch.filter(have, word)
+        if not matches and not any(c in word for c in "*?"):
+            return fail(f"E: Unable to locate package {word}", 100)
+        for name in matches:
+            print(f"Removing {name} ({have[name]['version']}) ...")
+            withdraw(name)
+            del have[name]
+    store(have)
+    return 0
+
+
+def apt_cache(argv: list[str]) -> int:
+    if len(argv) < 2 or argv[0] not in ("policy", "madison", "show"):
+        return fail(f"E: Invalid operation {argv[0] if argv else ''}", 100)
+    offered, have = known(Call()), installed()
+    for name in argv[1:]:
+        package = offered.get(name)
+        if argv[0] == "policy" and (package or name in have):
+            print(f"{name}:\n  Installed: {have.get(name, {}).get('version', '(none)')}")
+            print(f"  Candidate: {package.version if package else '(none)'}")
+        elif package is None:
+            return fail(f"N: Unable to locate package {name}", 100 if argv[0] == "show" else 0)
+        elif argv[0] == "madison":
+            print(f" {name} | {package.version} | http://archive.ubuntu.com/ubuntu jammy")
+        else:
+            print(f"Package: {name}\nVersion: {package.version}\n")
+    return 0
+
+
+def apt_mark(argv: list[str]) -> int:
+    have = installed()
+    if argv == ["showhold"]:
+        print("".join(f"{name}\n" for name in sorted(have) if have[name]["held"]), end="")
+        return 0
+    if len(argv) < 2 or argv[0] not in ("hold", "unhold"):
+        return fail(f"E: Invalid operation {argv[0] if argv else ''}", 100)
+    for name in argv[1:]:
+        if name not in have:
+            return fail(
+                f"E: Can't select installed nor candidate version from package '{name}'", 100
+            )
+        have[name]["held"] = argv[0] == "hold"
+        print(f"{name} set on hold." if have[name]["held"] else f"Canceled hold on {name}.")
+    store(have)
+    return 0
+
+
+def dpkg(argv: list[str]) -> int:
+    if argv == ["--print-architecture"]:
+        print("amd64")
+        return 0
+    if argv == ["--configure", "-a"]:
+        return 0
+    if argv[:1] in (["-l"], ["--list"], ["-s"], ["--status"]):
+        return dpkg_query(argv)
+    if argv[:1] in (["-i"], ["--install"]) and argv[1:]:
+        return dpkg_install(argv[1:])
+    return fail(f"dpkg: error: unknown option {' '.join(argv)}", 2)
+
+
+def dpkg_install(files: list[str]) -> int:
+    if wait_for_lock(Call()):
+        return 2
+    packages = []
+    for file in files:
+        try:
+            packages.append(archive.read(Path(file)))
+        except (OSError, ValueError) as error:
+            return fail(f"dpkg: error processing archive {file} (--install):\n {error}")
+    have = installed()
+    given = {package.name for package in packages}
+    for package in packages:
+        for need in package.needs:
+            if need not in have and need not in given:
+                fail(f"dpkg: dependency problems prevent configuration of {package.name}:")
+                return fail(
+                    f" {package.name} depends on {need}; however:\n  Package {need} is not "
+                    "installed."
+                )
+    return unpack(Call(flags={"-y"}), packages, have)
+
+
+def dpkg_query(argv: list[str]) -> int:
+    """`-W [-f=FORMAT] [PATTERN...]`, `-s NAME`, `-l [PATTERN...]`."""
+    mode, text, patterns = "", "${binary:Package}\t${Version}\n", []
+    for word in argv:
+        if word in ("-W", "--show", "-s", "--status", "-l", "--list"):
+            mode = word.lstrip("-")[0].replace("s", "S") if word != "--show" else "W"
+        elif word.startswith(("-f=", "--showformat=")):
+            text = word.partition("=")[2]
+        elif word.startswith("-f") and len(word) > 2:
+            text = word[2:]
+        elif word.startswith("-"):
+            return fail(f"dpkg-query: error: unknown option {word}", 2)
+        else:
+            patterns.append(word)
+    if not mode:
+        return fail("dpkg-query: error: need an action option", 2)
+    have = installed()
+    status = 0
+    chosen: list[str] = [] if patterns else sorted(have)
+    for pattern in patterns:
+        matches = sorted(fnmatch.filter(have, pattern))
+        if not matches:
+            status = fail(f"dpkg-query: no packages found matching {pattern}")
+        chosen += matches
+    for name in chosen:
+        print(describe(name, have[name], mode, text), end="")
+    sys.stdout.flush()
+    return status
+
+
+def describe(name: str, facts: dict[str, Any], mode: str, text: str) -> str:
+    version = str(facts["version"])
+    if mode == "S":
+        return f"Package: {name}\nStatus: install ok installed\nVersion: {version}\n"
+    if mode == "l":
+        return f"{'hi' if facts['held'] else 'ii'}  {name} {version} {facts['architecture']}\n"
+    values = {
+        "Package": name,
+        "binary:Package": name,
+        "Version": version,
+        "Architecture": str(facts["architecture"]),
+        "Status": "hold ok installed" if facts["held"] else "install ok installed",
+        "db:Status-Abbrev": "hi " if facts["held"] else "ii ",
+        "db:Status-Status": "installed",
+        "source:Upstream-Version": Package(name, version).upstream,
+    }
+    filled = re.sub(r"\$\{([^}]+)\}", lambda m: values.get(m[1].split(";")[0], ""), text)
+    return filled.replace("\\n", "\n").replace("\\t", "\t")
