@@ -1,0 +1,448 @@
+"""The watchdog on the machine: a clock that a test turns, a fake Google, a fake vLLM."""
+
+import json
+import os
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from startup import paths, watchdog, words
+from tests.fake_google import FakeGoogle
+
+WALL0 = 1_800_000_000.0
+MONO0 = 1000.0
+IDLE_S, START_S, FAILED_S, HEARTBEAT_S, LIFE_S = 240, 360, 60, 60, 1200
+PERIOD_S = 15.0
+METRICS = """# HELP vllm:num_requests_running Number of requests.
+vllm:num_requests_running{{engine="0",model_name="kimi-k2.5"}} {running}
+vllm:num_requests_waiting{{engine="0",model_name="kimi-k2.5"}} {waiting}
+vllm:num_requests_waiting_by_reason{{engine="0",reason="capacity"}} 7.0
+vllm:prompt_tokens_total{{engine="0",model_name="kimi-k2.5"}} {tokens}
+vllm:generation_tokens_total{{engine="0",model_name="kimi-k2.5"}} {tokens}
+vllm:request_success_total{{engine="0",finished_reason="stop"}} {done}
+vllm:request_success_total{{engine="0",finished_reason="length"}} 0.0
+vllm:request_success_created{{engine="0",finished_reason="stop"}} 1.79e+09
+"""
+
+
+class FakeVllm:
+    """Answers /metrics from its fields; `mode` "hang" drips, "garbage" lies, "down" is 500."""
+
+    def __init__(self) -> None:
+        self.running = self.waiting = self.tokens = self.done = 0.0
+        self.mode = "up"
+        self._released = threading.Event()
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                fake.answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        request.send_response(500 if self.mode == "down" else 200)
+        request.end_headers()
+        try:
+            while self.mode == "hang" and not self._released.wait(0.05):
+                request.wfile.write(b"#")
+                request.wfile.flush()
+            text = "garbage" if self.mode == "garbage" else METRICS.format(**vars(self))
+            request.wfile.write(text.encode())
+        except OSError:
+            pass  # the watchdog hung up, as it should
+
+    def close(self) -> None:
+        self._released.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class World:
+    """A machine that serves: time, people, files; `pass_s` looks once a period."""
+
+    def __init__(self, root, google, vllm) -> None:
+        self.root, self.google, self.vllm = root, google, vllm
+        self.mono, self.wall = MONO0, WALL0
+        self.powered_off = 0
+        self.settings = {
+            "MAYFLY_IDLE_S": str(IDLE_S),
+            "MAYFLY_START_S": str(START_S),
+            "MAYFLY_FAILED_S": str(FAILED_S),
+            "MAYFLY_HEARTBEAT_S": str(HEARTBEAT_S),
+            "MAYFLY_MAX_LIFE_S": str(LIFE_S),
+            "MAYFLY_STATE_BUCKET": "s",
+            "MAYFLY_SESSION": "dev",
+            "MAYFLY_PORT": str(vllm.server.server_port),
+        }
+        (root / "dev/pts").mkdir(parents=True)
+        (root / "proc").mkdir()
+        self.start()
+
+    def start(self) -> None:
+        """The watchdog as systemd starts it, also again after it was killed."""
+        clock = watchdog.Clock(lambda: self.mono, lambda: self.wall)
+        self.dog = watchdog.Watchdog(self.settings, self._off, clock)
+
+    def _off(self) -> None:
+        self.powered_off += 1
+
+    def look(self, after_s: float = PERIOD_S):
+        self.mono += after_s
+        self.wall += after_s
+        return self.dog.look()
+
+    def pass_s(self, seconds: float):
+        """Looks until that much time has passed or it ends; the last verdict."""
+        verdict = None
+        for _ in range(int(seconds / PERIOD_S)):
+            verdict = self.look()
+            if verdict.end:
+                break
+        return verdict
+
+    def process(self, pid: int, parent: int, comm: str, *, tty=0, cpu_s=0.0, moved=0) -> None:
+        ticks = int(cpu_s * 100)
+        folder = self.root / "proc" / str(pid)
+        folder.mkdir(exist_ok=True)
+        stat = f"{pid} ({comm}) S {parent} 1 1 {tty} -1 0 0 0 0 0 {ticks} 0 0 0 20 0 1 0 4242 0 0\n"
+        (folder / "stat").write_text(stat)
+        (folder / "io").write_text(f"rchar: {moved}\nwchar: 0\nsyscr: 1\n")
+
+    def since_start(self, claim: str) -> float:
+        """Seconds from the start to the time in a published claim."""
+        at = time.strptime(self.google.guest[claim], "%Y-%m-%dT%H:%M:%SZ")
+        return time.mktime(at) - time.mktime(time.gmtime(WALL0))
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    (tmp_path / "buckets").mkdir()
+    google, vllm = FakeGoogle(tmp_path / "buckets"), FakeVllm()
+    for name, value in google.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MAYFLY_ROOT", str(tmp_path / "root"))
+    monkeypatch.setattr("startup.probes.METRICS_TIMEOUT_S", 0.3)
+    made = World(tmp_path / "root", google, vllm)
+    yield made
+    google.close()
+    vllm.close()
+
+
+@pytest.fixture
+def serving(world):
+    """It has started and served for a minute, with nothing asked."""
+    words.set_phase("weights")
+    world.look()
+    words.set_phase("serving")
+    world.pass_s(60)
+    return world
+
+
+# When a machine of the fixture `serving` is idle for the limit: it was active until it served.
+IDLE_AT = MONO0 + PERIOD_S + IDLE_S
+
+
+def test_watchdog_powers_off_one_period_after_the_limit_when_nobody_asks(serving):
+    """The promise on the first page: twenty idle minutes, not the night."""
+    verdict = serving.pass_s(IDLE_S + 60)
+
+    assert (verdict.end, verdict.kind) == (True, "idle")
+    assert IDLE_AT <= serving.mono <= IDLE_AT + PERIOD_S
+    assert serving.powered_off == 1
+    assert serving.google.guest["phase"] == "ended"
+    assert serving.google.guest["message"] == "idle: idle for 4 min"
+
+
+def test_watchdog_powers_off_again_when_the_machine_still_runs(serving):
+    """A shutdown that hangs goes on costing; the reason must stay what it was."""
+    serving.pass_s(IDLE_S + 60)
+    serving.look()
+
+    assert serving.powered_off == 2
+    assert serving.google.guest["message"] == "idle: idle for 4 min"
+
+
+def asks(world, _):
+    world.vllm.tokens += 1
+
+
+def runs(world, _):
+    world.vllm.running = 1.0
+
+
+def waits(world, _):
+    world.vllm.waiting = 1.0
+
+
+def types(world, step):
+    pty = world.root / "dev/pts/0"
+    pty.touch()
+    os.utime(pty, (WALL0 + step * 8, WALL0))
+
+
+def computes(world, step):
+    world.process(10, 1, "sshd")
+    world.process(11, 10, "sshd-session")
+    world.process(12, 11, "bash")
+    world.process(13, 12, "python3", cpu_s=step * 2.0)
+
+
+def copies(world, step):
+    world.process(10, 1, "sshd")
+    world.process(12, 10, "sftp-server", moved=step * 400_000)
+
+
+def counter_starts_again(world, step):
+    world.vllm.tokens = 5.0 if step % 2 else 4.0
+
+
+@pytest.mark.parametrize("work", [asks, runs, waits, types, computes, copies, counter_starts_again])
+def test_watchdog_stays_when_there_is_work(serving, work):
+    """Each is somebody who would lose a session."""
+    for step in range(1, 40):
+        work(serving, step)
+        assert not serving.look().end
+    assert serving.powered_off == 0
+    assert serving.since_start("active_at") >= 39 * PERIOD_S
+
+
+def nothing(world, step):
+    pass
+
+
+def tunnels(world, step):
+    """sshd itself moves the bytes of forwarded ports and keepalives."""
+    world.process(10, 1, "sshd", cpu_s=step, moved=step * 10_000_000)
+    world.process(11, 10, "sshd-session", cpu_s=step, moved=step * 10_000_000)
+
+
+def silent_editor(world, step):
+    """An editor's server under a login: 2 % of a core, a little chatter."""
+    world.process(10, 1, "sshd")
+    world.process(12, 10, "node", cpu_s=step * PERIOD_S * 0.02, moved=int(step * PERIOD_S * 2000))
+
+
+def scrolls(world, step):
+    """Output alone moves mtime, not atime; a program on a terminal has a tty."""
+    pty = world.root / "dev/pts/0"
+    pty.touch()
+    os.utime(pty, (WALL0, WALL0 + step))
+    world.process(10, 1, "sshd")
+    world.process(12, 10, "top", tty=34816, cpu_s=step * 10)
+
+
+def daemon(world, step):
+    """Work that no login has started."""
+    world.process(12, 1, "ops-agent", cpu_s=step * 10, moved=step * 10_000_000)
+
+
+@pytest.mark.parametrize("noise", [nothing, tunnels, silent_editor, scrolls, daemon])
+def test_watchdog_ends_it_when_there_is_only_noise(serving, noise):
+    """Each has kept somebody's machine alive over a weekend."""
+    verdict = None
+    for step in range(1, 40):
+        noise(serving, step)
+        verdict = serving.look()
+        if verdict.end:
+            break
+
+    assert verdict.kind == "idle"
+
+
+@pytest.mark.parametrize("mode", ["hang", "garbage", "down"])
+def test_watchdog_calls_it_unknown_when_metrics_fail(serving, mode):
+    """Too busy to answer is not idle; for ever unanswered is not alive."""
+    serving.pass_s(IDLE_S - 90)
+    before = serving.google.guest["heartbeat"]
+    serving.vllm.mode = mode
+
+    verdict = serving.pass_s(45)  # within heartbeat_s
+
+    assert not verdict.end
+    assert serving.google.guest["heartbeat"] == before
+    verdict = serving.pass_s(60)
+    assert verdict.kind == "silent"
+    assert "/metrics" in serving.google.guest["message"]
+
+
+def test_watchdog_stays_when_somebody_works_on_a_dead_server(serving):
+    """Who looks into a crash at the terminal is at work, whatever /metrics says."""
+    serving.vllm.mode = "down"
+    for step in range(1, 40):
+        types(serving, step)
+        assert not serving.look().end
+
+
+def test_watchdog_goes_on_from_what_it_knew_when_it_was_killed(serving):
+    """A restart that starts the clock anew would be a way to live for ever."""
+    for _ in range(5):
+        serving.pass_s(60)
+        serving.start()
+        if serving.powered_off:
+            break
+
+    assert serving.powered_off == 1
+    assert serving.mono <= IDLE_AT + 2 * PERIOD_S
+
+
+def test_watchdog_keeps_the_age_when_the_machine_reboots(world):
+    """The deadline counts from the VM's birth, not from its last boot."""
+    world.pass_s(150)
+    for file in paths.run_dir().iterdir():
+        file.unlink()
+    world.mono, world.wall = 5.0, world.wall + 60
+    world.start()
+
+    assert world.pass_s(2 * START_S).kind == "failed"
+    assert world.mono == pytest.approx(5 + START_S + FAILED_S - 210, abs=2 * PERIOD_S)
+
+
+@pytest.mark.parametrize("jump_s", [86_400, -86_400])
+def test_watchdog_neither_ends_nor_stays_when_the_wall_clock_jumps(serving, jump_s):
+    """The first minutes of a VM are when its clock is set."""
+    serving.wall += jump_s
+
+    assert not serving.pass_s(IDLE_S - 90).end
+    assert serving.pass_s(120).kind == "idle"
+    assert IDLE_AT <= serving.mono <= IDLE_AT + PERIOD_S
+
+
+def lease(world, left_s: float) -> None:
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(world.wall + left_s))
+    world.google.put("gs://s/leases/dev", json.dumps({"until": until, "by": "me"}))
+
+
+def test_watchdog_stays_until_the_lease_ends_when_there_is_one(serving):
+    """`mayfly keep 2h` is for work that nobody can see."""
+    lease(serving, 600)
+
+    assert serving.pass_s(585).kind == "leased"
+    assert serving.pass_s(60).kind == "idle"
+
+
+def test_watchdog_ends_it_at_the_deadline_when_a_lease_says_otherwise(serving):
+    """The cap on the bill is not negotiable from inside."""
+    lease(serving, 1e6)
+
+    assert serving.pass_s(2 * LIFE_S).kind == "deadline"
+    assert serving.mono <= MONO0 + LIFE_S + PERIOD_S
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"until": 5}', '{"until": "soon"}', "x" * 5000])
+def test_watchdog_ignores_a_lease_when_it_is_malformed(serving, content):
+    """A broken file must neither hold a machine nor stop the watch."""
+    serving.google.put("gs://s/leases/dev", content)
+
+    assert serving.pass_s(IDLE_S + 60).kind == "idle"
+
+
+def test_watchdog_takes_403_for_no_lease_when_it_may_not_list(serving):
+    """Cloud Storage says 403, not 404, for what is not there to who may not list."""
+    serving.google.faults["leases"] = [403] * 500
+
+    assert serving.pass_s(IDLE_S + 60).kind == "idle"
+    assert serving.mono <= IDLE_AT + PERIOD_S
+
+
+def test_watchdog_waits_a_while_when_it_cannot_read_the_lease(serving):
+    """Somebody may just have asked to keep it; but storage that is down for ever holds nothing."""
+    serving.google.faults["leases"] = [503] * 500
+
+    verdict = serving.pass_s(2 * IDLE_S)
+
+    assert verdict.kind == "idle"
+    assert serving.mono == pytest.approx(IDLE_AT + HEARTBEAT_S, abs=2 * PERIOD_S)
+
+
+def test_watchdog_ends_a_failed_start_when_nobody_looks_into_it(world):
+    """Five minutes to read the reason; the message keeps it."""
+    words.set_phase("weights")
+    world.pass_s(120)
+    words.set_phase("failed", "stage weights failed: no room")
+
+    verdict = world.pass_s(300)
+
+    assert verdict.kind == "failed"
+    assert world.mono == pytest.approx(MONO0 + 120 + FAILED_S, abs=2 * PERIOD_S)
+    assert "no room" in world.google.guest["message"]
+
+
+def test_watchdog_ends_a_start_when_it_takes_for_ever(world):
+    """A runner that was killed in the middle says nothing any more."""
+    words.set_phase("loading")
+
+    assert world.pass_s(2 * START_S).kind == "failed"
+    assert world.mono == pytest.approx(MONO0 + START_S + FAILED_S, abs=2 * PERIOD_S)
+
+
+def test_watchdog_watches_the_bytes_when_it_seeds(world):
+    """A seed works for hours without a request; a stuck one must not."""
+    words.set_phase("seeding")
+    for step in range(40):
+        paths.write(paths.run_dir() / "progress", str(step))
+        assert not world.look().end
+
+    assert world.pass_s(IDLE_S + 60).kind == "idle"
+
+
+def test_watchdog_says_nothing_new_when_a_seed_has_ended_itself(world):
+    """`seeded` is what `pulumi up` waits for."""
+    words.set_phase("seeded", "done")
+
+    world.look()
+
+    assert world.powered_off == 1
+    assert world.google.guest["phase"] == "seeded"
+
+
+def test_watchdog_ends_it_when_google_does_not_answer_at_all(serving, monkeypatch):
+    """Publishing is news, not a condition."""
+    monkeypatch.setenv("GCE_METADATA_HOST", "127.0.0.1:9")
+    monkeypatch.setenv("GOOGLE_STORAGE_CUSTOM_ENDPOINT", "http://127.0.0.1:9/storage/v1/")
+
+    verdict = serving.pass_s(2 * IDLE_S)
+
+    assert verdict.kind == "idle"
+    assert serving.powered_off == 1
+
+
+def test_watchdog_powers_off_when_the_disk_is_full(serving, monkeypatch):
+    """What cannot be written down happens all the same."""
+
+    def full(path, text):
+        raise OSError(28, "No space left on device")
+
+    serving.pass_s(IDLE_S - 60)
+    monkeypatch.setattr(paths, "write", full)
+    for _ in range(10):
+        with pytest.raises(OSError, match="No space"):
+            serving.look()
+
+    assert serving.powered_off >= 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "null", '{"created": "x"}', '{"created": null}', "\x00"]
+)
+def test_watchdog_starts_afresh_when_its_memory_is_damaged(world, text):
+    """Half a file after a crash must not stop the watch."""
+    paths.write(paths.run_dir() / "watchdog.json", text)
+    world.start()
+
+    assert not world.look().end
+
+
+def test_watchdog_looks_more_often_when_the_limit_is_short(world):
+    """A limit of 12 s with a look every 15 s would mean up to 27."""
+    world.settings["MAYFLY_IDLE_S"] = "12"
+    world.start()
+
+    assert watchdog.period_s(world.dog.limits) == 1.5
