@@ -1,0 +1,147 @@
+"""Gates over startup/: linters, size, Python version. Each has a twin that feeds it a bad case."""
+
+import ast
+import base64
+import gzip
+import io
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.conftest import STARTUP
+
+BIN = Path(sys.executable).parent
+SCRIPTS = sorted(STARTUP.glob("*.sh"))
+LIMIT_BYTES = 64 << 10
+STDLIB_ONLY = sorted(path for path in STARTUP.glob("*.py") if path.name != "seed.py")
+
+
+def shellcheck(*paths: Path) -> subprocess.CompletedProcess[str]:
+    command = [BIN / "shellcheck", "-x", *paths]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def shfmt(*paths: Path) -> subprocess.CompletedProcess[str]:
+    command = [BIN / "shfmt", "-d", "-i", "2", *paths]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def archive_bytes(root: Path) -> int:
+    """What a VM's metadata would carry for this tree: base64 of the tar.gz."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        files = [p for p in sorted(root.rglob("*")) if p.is_file() and p.name != "boot.sh"]
+        for path in files:
+            if "__pycache__" not in path.parts:
+                tar.add(path, str(path.relative_to(root)))
+    return len(base64.b64encode(gzip.compress(buffer.getvalue(), mtime=0)))
+
+
+def newer_syntax(text: str) -> str:
+    """Why Python 3.10 could not even read it; "" when it can."""
+    try:
+        ast.parse(text, feature_version=(3, 10))
+    except SyntaxError as error:
+        return str(error)
+    return ""
+
+
+def foreign_imports(text: str) -> set[str]:
+    """Top-level modules imported that are neither the standard library's nor ours."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"startup", "mayfly"}
+
+
+def test_scripts_are_clean_when_linted():
+    """An unquoted variable costs a machine; a linter costs a second."""
+    assert len(SCRIPTS) >= 10
+    checked, formatted = shellcheck(*SCRIPTS), shfmt(*SCRIPTS)
+
+    assert checked.returncode == 0, checked.stdout
+    assert formatted.returncode == 0, formatted.stdout + formatted.stderr
+
+
+def test_linters_see_red_when_a_script_is_bad(tmp_path):
+    """A linter that was never red may not run at all."""
+    bad = tmp_path / "bad.sh"
+    bad.write_text("#!/bin/bash\nif [ $1 = x ]; then\n      rm $2; fi\n")
+
+    assert "SC2086" in shellcheck(bad).stdout
+    assert shfmt(bad).returncode != 0
+
+
+def test_archive_fits_into_metadata_when_packed():
+    """Over 64 KiB `pulumi up` refuses."""
+    size = archive_bytes(STARTUP) + 4000  # and mayfly/idle.py
+
+    assert size <= LIMIT_BYTES, size
+
+
+def test_archive_gate_sees_red_when_a_file_is_large(tmp_path):
+    """As when a lock came with all its hashes."""
+    digits = "\n".join(f"{n * 2654435761 % 2**64:x}" for n in range(20_000))
+    (tmp_path / "large.lock").write_text(digits)
+
+    assert archive_bytes(tmp_path) > LIMIT_BYTES
+
+
+@pytest.mark.parametrize(
+    "path", [*STDLIB_ONLY, STARTUP.parent / "mayfly/idle.py"], ids=lambda p: p.name
+)
+def test_code_runs_on_a_bare_image_when_only_the_system_python_is_there(path):
+    """Python 3.10 is what the older of our GPU images has, and nothing is installed there."""
+    text = path.read_text()
+
+    assert newer_syntax(text) == ""
+    assert foreign_imports(text) == set()
+    assert not re.search(r"\bdatetime\.UTC\b|import .*\bUTC\b|\btomllib\b|\bTaskGroup\b", text)
+
+
+def test_code_gate_sees_red_when_code_needs_more():
+    """Else it would be seen on the GPU machine."""
+    assert newer_syntax("try:\n    pass\nexcept* ValueError:\n    pass\n")
+    assert foreign_imports("import requests\nfrom yaml import load") == {"requests", "yaml"}
+
+
+@pytest.mark.parametrize("path", sorted(STARTUP.glob("locks/*.lock")), ids=lambda p: p.name)
+def test_lock_pins_every_package_when_read(path):
+    """One package without a hash and the whole install is open."""
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+
+    assert lines
+    for line in lines:
+        assert re.fullmatch(r"[a-z0-9.-]+==\S+ --hash=sha256:[0-9a-f]{64}", line), line
+
+
+def test_vllm_unit_is_shut_in_when_read():
+    """Each line is a way out of the sandbox that somebody would find."""
+    lines = (STARTUP / "mayfly-vllm.service").read_text().splitlines()
+
+    assert {
+        "DynamicUser=yes",
+        "IPAddressDeny=any",
+        "IPAddressAllow=localhost",
+        "EnvironmentFile=/run/mayfly-key/env",
+        "TimeoutStopSec=20",
+        "KillMode=mixed",
+    } <= set(lines)
+    assert any(x.startswith("ReadOnlyPaths=/mnt/mayfly") for x in lines)
+    environment = " ".join(x for x in lines if x.startswith("Environment="))
+    for setting in (
+        "NCCL_ENV_PLUGIN=none",
+        "NCCL_NET_PLUGIN=none",
+        "NCCL_TUNER_PLUGIN=none",
+        "NCCL_NET=Socket",
+        "NCCL_IB_DISABLE=1",
+        "NCCL_SOCKET_IFNAME=lo",
+    ):
+        assert setting in environment
