@@ -1,6 +1,7 @@
 """The demo's processes: logged, told while they take long, ended with it."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from mayfly.errors import FailedError
 
+NO_NEWS = re.compile(r"@|warning:")
 POLL_S = 0.1
 TELL_EVERY_S = 2.0
 TAIL_LINES = 40
@@ -31,12 +33,10 @@ class Child:
         return self.process.poll() is not None
 
     def last_line(self) -> str:
-        """What it said last, for progress."""
-        for path in (self.err, self.out):
-            lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-            if lines:
-                return lines[-1].strip()
-        return ""
+        """What it said last, for progress; dots and warnings are none."""
+        newest = max((self.out, self.err), key=lambda path: path.stat().st_mtime_ns)
+        lines = [line.strip() for line in newest.read_text(errors="replace").splitlines()]
+        return next((line for line in reversed(lines) if line and not NO_NEWS.match(line)), "")
 
     def tail(self) -> str:
         """The end of all it said, for a failure."""

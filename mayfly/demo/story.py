@@ -75,16 +75,18 @@ def tell_story(*, fast: bool, place: Path, timeline: Timeline) -> dict[str, Any]
         crew.stop_all()
 
 
-def clear_environment() -> None:
+def own_environment() -> None:
     """Drop what would lead out of the story: credentials, endpoints, backends, proxies."""
     for name in [n for n in os.environ if n.startswith(FOREIGN)]:
         del os.environ[name]
+    # `make engine` links pulumi, its language host and gsutil beside our Python.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 
 def open_scene(place: Path, timeline: Timeline, crew: Crew) -> Scene:
     """Start the local cloud and make the project folder."""
-    clear_environment()
+    own_environment()
     with timeline.stage("local cloud up"):
         cloud = local_cloud.start(crew, place / "cloud", SETTINGS)
     os.environ.update(cloud.exports)

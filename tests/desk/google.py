@@ -29,6 +29,7 @@ class Google:
     claims: dict[str, dict[str, str]] = field(default_factory=dict)
     serial: dict[str, str] = field(default_factory=dict)
     operations: list[dict[str, Any]] = field(default_factory=list)
+    disks: list[dict[str, Any]] = field(default_factory=list)
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     fail: list[int] = field(default_factory=list)
@@ -74,16 +75,24 @@ class Google:
         missing = 404, {"error": {"message": "not found", "code": 404}}
         if "aggregated" in words:
             kind = words[-1]
-            found = list(self.instances.values()) if kind == "instances" else self.operations
+            found = {"instances": list(self.instances.values()), "disks": self.disks}.get(
+                kind, self.operations
+            )
             return 200, {"items": {f"zones/{ZONE}": {kind: found}}}
         if words[0] == "secret" and words[-1].endswith(":access"):
             value = self.secrets.get("/".join(words[1:5]))
             data = base64.b64encode((value or "").encode()).decode()
             return (200, {"payload": {"data": data}}) if value else missing
+        if words[0] == "storage" and len(words) == 4:
+            return 200, {"items": [self._described(*key) for key in self.objects]}
         if words[0] == "storage":
             data = self.objects.get((words[2], words[4]))
             return (200, data) if data is not None else missing
         return self._instance(words[words.index("instances") + 1 :], missing)
+
+    def _described(self, bucket: str, name: str) -> dict[str, Any]:
+        data = self.objects[bucket, name]
+        return {"name": name, "size": str(len(data)), "crc32c": f"sum-of-{data.decode()}"}
 
     def _instance(self, words: list[str], missing: tuple[int, Any]) -> tuple[int, Any]:
         name = words[0]
