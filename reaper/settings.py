@@ -33,6 +33,11 @@ class Settings:
         return self.tick_s / 20
 
     @property
+    def lease_s(self) -> float:
+        """How long the lease holds if nobody gives it back: longer than the run, 600 s usually."""
+        return self.tick_s * 10 / 9
+
+    @property
     def gone_within_s(self) -> float:
         """How long a run waits for the VMs it ended; a GPU VM takes up to two minutes."""
         return min(150.0, self.tick_s / 2)

@@ -20,8 +20,6 @@ from reaper.stack import Stack, StateError, name_of, parse
 
 # Each is an engine and two plugins in the function's 4 GiB.
 AT_ONCE = 2
-# How long the lease outlives the run that it covers.
-LEASE_SLACK_S = 60.0
 
 
 @dataclass
@@ -96,7 +94,7 @@ def tear_down(yard: Yard, stacks: Iterable[Stack], reasons: Mapping[str, str], d
     if not gone:
         return
     bucket = yard.settings.state_bucket
-    lease = acquire(yard.cloud, bucket, yard.clock.now(), yard.settings.tick_s + LEASE_SLACK_S)
+    lease = acquire(yard.cloud, bucket, yard.clock.now(), yard.settings.lease_s)
     if lease is None:
         done.postponed += [(stack.name, "another run of the reaper is at work") for stack in gone]
         return
