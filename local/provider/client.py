@@ -15,19 +15,9 @@ from .settings import Settings
 from .wire import Refused
 
 RETRIED = frozenset({429, 500, 502, 503})
-WAITS_S = (
-    0.5,
-    1.0,
-    1.5,
-    2.5,
-    4.0,
-    6.5,
-    10.5,
-    17.0,
-    27.5,
-    44.5,
-)  # one round; each the sum of the last two
-ROUNDS, ROUND_GAP_S = 3, 5.0
+# Each wait is the sum of the last two. Three rounds: 32 tries in about 330 s.
+ROUND_S = (0.5, 1.0, 1.5, 2.5, 4.0, 6.5, 10.5, 17.0, 27.5, 44.5)
+WAITS_S = (*ROUND_S, 5.0, *ROUND_S, 5.0, *ROUND_S[:-1])
 TIMEOUT_S = 120.0
 Sleep = Callable[[float], None]
 

@@ -57,13 +57,18 @@ class Resource:
             key: value.lower() if value in ("True", "False") else value
             for key, value in found.items()
         }
-        for key in SCOPES:
-            if key in self.table.fields and not found.get(key):
+        for key in self._scopes():
+            if not found.get(key):
                 found[key] = self._default_scope(key)
         for key in ("region", "zone"):
             if "/" in found.get(key, ""):
                 found[key] = found[key].rpartition("/")[2]
         return found
+
+    def _scopes(self) -> list[str]:
+        """The address parts that the provider's settings may fill in."""
+        fields = self.table.fields
+        return [key for key in SCOPES if key in fields and not fields[key].required]
 
     def _default_scope(self, key: str) -> str:
         settings = self.settings
@@ -116,8 +121,8 @@ class Resource:
 
     def _changes(self, inputs: Object, old: Object) -> list[Change]:
         wanted = dict(inputs)
-        for key in SCOPES:
-            if key in self.table.fields and wanted.get(key) is None and old.get(key):
+        for key in self._scopes():
+            if wanted.get(key) is None and old.get(key):
                 wanted[key] = self._scope_or_old(key, old[key])
         return changes(self.table.fields, wanted, old)
 
@@ -134,8 +139,8 @@ class Resource:
     def planned(self, inputs: Object, old: Object | None) -> Object:
         """The state that is meant, as far as it can be told before an apply."""
         values = plan(self.table.fields, inputs, old)
-        for key in SCOPES:
-            if key in values and values[key] in (None, UNKNOWN):
+        for key in self._scopes():
+            if values[key] in (None, UNKNOWN):
                 values[key] = (old or {}).get(key) or self._scope_or_old(key, "") or UNKNOWN
         if "labels" in self.table.fields and old is None:
             values["pulumiLabels"] = Secret(self._own_labels(inputs))

@@ -1,0 +1,67 @@
+"""A configured provider before a server that plays back answers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from local.provider.google import Google
+from local.provider.wire import Log, Request, Urn
+from tests.conftest import SHARED
+from tests.provider.playback import Playback, playing
+
+# Extra checks, against recordings that are not part of the project.
+collect_ignore = [] if (SHARED / "golden/gcp-http").is_dir() else ["test_shared_golden.py"]
+if not (SHARED / "facts/gcp-resources.yaml").is_file():
+    collect_ignore.append("test_shared_facts.py")
+
+
+class Waits:
+    """Stands in for sleeping, and keeps how long it would have been."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def __call__(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+
+class LoggedLines(Log):
+    """The engine's log, kept."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.errors: list[str] = []
+        self.infos: list[str] = []
+
+    def error(self, urn: Urn, message: str) -> None:
+        self.errors.append(message)
+
+    def info(self, urn: Urn, message: str) -> None:
+        self.infos.append(message)
+
+
+def configured(playback: Playback, **config: object) -> Google:
+    """The provider, pointed at the playback; `config` is its own configuration."""
+    os.environ.update(playback.environment() | {"STANDIN_WAIT_SCALE": "1"})
+    provider = Google(LoggedLines(), sleep=Waits())
+    provider.configure(dict(config))
+    return provider
+
+
+def asking(token: str, name: str = "thing", **rest: object) -> Request:
+    """A request about a resource of this type."""
+    return Request(urn=Urn(f"urn:pulumi:dev::mayfly::{token}::{name}"), **rest)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def playback() -> Iterator[Playback]:
+    with playing() as server:
+        yield server
+
+
+@pytest.fixture
+def provider(playback: Playback) -> Google:
+    return configured(playback)
