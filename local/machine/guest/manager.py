@@ -15,8 +15,9 @@ import units
 from journal import Journal
 from loop import Loop
 from service import Service
-from startup import StartupScript
 from units import BadUnitError, Unit
+
+from startup import StartupScript
 
 SOCKET = "/run/systemd/private/manager"
 WANTS = "/etc/systemd/system/multi-user.target.wants"
