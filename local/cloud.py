@@ -66,8 +66,8 @@ class LocalCloud:
         self.world = World(PROJECT, settings=self.options.settings)
         self._ends.append(self.world.close)
         self.hub = self._start_hub()
-        self.storage_url = self._start_storage(storage)
-        self.world.of(Buckets).attach(self.storage_url)
+        objects = self.directory / "storage"
+        self.world.of(Buckets).attach(start_storage(self.children, storage, objects))
         self.http, self.https = Door("http"), Door("https")
         self.world.base_url = self.http.url
         self.platform = exports.platform(self.http.url, self.hub.url if self.hub else NOWHERE)
@@ -113,18 +113,6 @@ class LocalCloud:
         if not megabytes:
             return None
         return HubProcess(self.children, self.directory / "hub", megabytes)
-
-    def _start_storage(self, program: Path) -> str:
-        root = self.directory / "storage"
-        for _ in range(TRIES):
-            port = free_port()
-            command = [str(program), "-scheme", "http", "-host", HOST, "-port", str(port)]
-            command += ["-backend", "filesystem", "-filesystem-root", str(root)]
-            command += ["-public-host", f"{HOST}:{port}", "-log-level", "warn"]
-            child = self.children.start("fake-gcs-server", command, env=minimal_environment())
-            if wait_for_port(port, child, START_LIMIT_S):
-                return f"http://{HOST}:{port}"
-        raise StartError(f"fake-gcs-server did not start.\n{child.log_tail()}")
 
     def _write(self, engine: Path) -> None:
         scratch = self.directory / "scratch"
@@ -177,3 +165,16 @@ class Settings(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._world.settings)
+
+
+def start_storage(children: Children, program: Path, root: Path) -> str:
+    """Start a fake-gcs-server whose objects lie in `root`; its address, once it answers."""
+    for _ in range(TRIES):
+        port = free_port()
+        command = [str(program), "-scheme", "http", "-host", HOST, "-port", str(port)]
+        command += ["-backend", "filesystem", "-filesystem-root", str(root)]
+        command += ["-public-host", f"{HOST}:{port}", "-log-level", "warn"]
+        child = children.start("fake-gcs-server", command, env=minimal_environment())
+        if wait_for_port(port, child, START_LIMIT_S):
+            return f"http://{HOST}:{port}"
+    raise StartError(f"fake-gcs-server did not start.\n{child.log_tail()}")

@@ -8,11 +8,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import urllib3
 from werkzeug.serving import make_server
 
+from local.children import Children
+from local.cloud import start_storage
 from local.rest.app import create_app
 from local.rest.machines import NoMachines
+from local.rest.storage import Buckets
 from local.rest.world import World
+from local.tools_found import fake_gcs_server
 from tests.conftest import SHARED
 
 # Recordings are extra checks: without them there is nothing to collect.
@@ -120,6 +125,23 @@ def world(clock: Clock) -> Iterator[World]:
 @pytest.fixture
 def api(world: World) -> Api:
     return Api(world)
+
+
+@pytest.fixture(scope="session")
+def storage_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a fake-gcs-server for the whole run."""
+    folder = tmp_path_factory.mktemp("storage-server")
+    children = Children(folder / "logs")
+    yield start_storage(children, fake_gcs_server(), folder / "objects")
+    children.stop_all()
+
+
+@pytest.fixture
+def stored(world: World, storage_server: str) -> str:
+    """This world keeps objects, and begins with none; the address of its storage server."""
+    urllib3.request("POST", f"{storage_server}/_internal/delete_all")
+    world.of(Buckets).attach(storage_server)
+    return storage_server
 
 
 @pytest.fixture

@@ -1,0 +1,2 @@
+def tick(request):
+    return 'ok'
