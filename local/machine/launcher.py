@@ -111,7 +111,11 @@ class Launcher:
         relay.serve(listener, self.let_in)
 
     def let_in(self, connection: socket.socket) -> None:
-        line = read_line(connection)
+        connection.settimeout(_CONNECT_TIMEOUT_S)
+        line = ""
+        with contextlib.suppress(OSError):
+            line = relay.read_line(connection)
+        connection.settimeout(None)
         target = self.dial(line)
         if isinstance(target, str):
             with contextlib.suppress(OSError):
@@ -157,17 +161,6 @@ class Launcher:
                 if room > 0:
                     log.write(data[:room])
                     log.flush()
-
-
-def read_line(connection: socket.socket) -> str:
-    """The first line, byte by byte, so that nothing after it is swallowed."""
-    line = b""
-    connection.settimeout(_CONNECT_TIMEOUT_S)
-    with contextlib.suppress(OSError):
-        while len(line) < 100 and (byte := connection.recv(1)) not in (b"", b"\n"):
-            line += byte
-    connection.settimeout(None)
-    return line.decode(errors="replace")
 
 
 if __name__ == "__main__":

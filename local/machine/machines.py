@@ -172,7 +172,7 @@ class Machines:
             with relay.short_address(path) as address:
                 connection.connect(address)
             connection.sendall(f"CONNECT {'nic:' if nic else ''}{port}\n".encode())
-            answer = _read_line(connection)
+            answer = relay.read_line(connection)
         except OSError as error:
             connection.close()
             raise MachineError(f"machine {instance_id}: {error.strerror or error}") from error
@@ -295,10 +295,3 @@ def read_untrusted(path: Path, limit: int) -> str:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             return ""
         return source.read(limit).decode(errors="replace")
-
-
-def _read_line(connection: socket.socket) -> str:
-    line = b""
-    while (byte := connection.recv(1)) not in (b"", b"\n") and len(line) < 200:
-        line += byte
-    return line.decode(errors="replace")

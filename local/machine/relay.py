@@ -12,6 +12,7 @@ from typing import Any
 _CHUNK = 256 * 1024
 _MESSAGE = 64 * 1024
 _FDS = 32
+_LINE = 200
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -41,6 +42,14 @@ def short_address(path: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{directory}/{path.name}"
     finally:
         os.close(directory)
+
+
+def read_line(connection: socket.socket) -> str:
+    """The first line, byte by byte, so that nothing after it is swallowed."""
+    line = b""
+    while len(line) < _LINE and (byte := connection.recv(1)) not in (b"", b"\n"):
+        line += byte
+    return line.decode(errors="replace")
 
 
 def join(left: socket.socket, right: socket.socket) -> None:
