@@ -78,8 +78,9 @@ def _archives(data: bytes) -> list[Archive]:
 
 def _archive(entry: Mapping[str, Any], member: str) -> Archive:
     name, sha256 = str(entry["archive"]), str(entry["sha256"])
-    if not PLAIN_NAME.fullmatch(name) or not PLAIN_NAME.fullmatch(Path(member).name):
-        raise ValueError(f"{name!r} for {member!r} is not a plain file name")
+    for text in (name, member.removeprefix("pulumi/")):
+        if not PLAIN_NAME.fullmatch(text):
+            raise ValueError(f"{text!r} is not a plain file name")
     if not DIGEST.fullmatch(sha256):
         raise ValueError(f"the sha256 of {name} is {sha256!r}")
     return Archive(name, sha256, member)

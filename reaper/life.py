@@ -23,6 +23,7 @@ ENDS = frozenset(
     | {f"compute.instances.{word}" for word in ("hostError", "deferredStop", "deferredDelete")}
 )
 STARTS = frozenset({"start", "resume", "compute.instances.automaticRestart"})
+SYSTEM = "system@google.com"
 # How late Compute may be with its own limit, and how far its clock may be from ours.
 DEADLINE_SLACK_S = 120.0
 
@@ -172,7 +173,7 @@ def _ender(told: Sequence[Operation], known: Known | None, seconds: float) -> tu
         return _by_itself(known)
     if ours and ending is not None:
         return "reaper", ending.reason
-    if "@" in end.user:
+    if "@" in end.user and end.user != SYSTEM:
         return "user", f"{end.kind} by {end.user}"
     life_s = known.max_life_s if known else None
     if life_s is not None and seconds >= life_s - DEADLINE_SLACK_S:
