@@ -21,6 +21,7 @@ LEAKY = (
 )
 SAFE = {
     "GCE_METADATA_HOST": "127.0.0.1:9",
+    "GCE_METADATA_IP": "127.0.0.1:9",  # google.auth probes this one first
     "GOOGLE_OAUTH_ACCESS_TOKEN": "fake",
     "PULUMI_SKIP_UPDATE_CHECK": "true",
     "HTTPS_PROXY": "http://127.0.0.1:9",

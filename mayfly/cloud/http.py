@@ -138,6 +138,7 @@ def _authorized_session() -> tuple[requests.Session, tuple[type[Exception], ...]
         session = requests.Session()
         session.auth = _Bearer(token)
         return session, ()
+    _one_metadata_server()
     import google.auth
     from google.auth.exceptions import GoogleAuthError
     from google.auth.transport.requests import AuthorizedSession
@@ -148,6 +149,17 @@ def _authorized_session() -> tuple[requests.Session, tuple[type[Exception], ...]
         raise _no_credentials(error) from error
     session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
     return session, (GoogleAuthError,)
+
+
+def _one_metadata_server() -> None:
+    """Where GCE_METADATA_HOST is set, google.auth must ask there and nowhere else.
+
+    Google's Go libraries need only that variable. google.auth first probes the link-local address,
+    unless GCE_METADATA_IP moves that too.
+    """
+    host = os.environ.get("GCE_METADATA_HOST")
+    if host:
+        os.environ.setdefault("GCE_METADATA_IP", host)
 
 
 class _Bearer(requests.auth.AuthBase):

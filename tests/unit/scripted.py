@@ -69,7 +69,13 @@ class Scripted:
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         self.asked.append(
-            Asked(handler.command, unquote(parts.path), query, dict(handler.headers), body)
+            Asked(
+                handler.command,
+                unquote(parts.path),
+                query,
+                {k.title(): v for k, v in handler.headers.items()},
+                body,
+            )
         )
         reply = self.replies.pop(0)
         if reply.drop:

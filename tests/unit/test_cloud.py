@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from local.rest.function_metadata import FunctionMetadata
+from local.rest.world import World
 from mayfly.cloud import Blob, Cloud, CloudError, connect
 from mayfly.cloud.endpoints import base_url
 from mayfly.cloud.http import Retry
@@ -148,6 +150,43 @@ def test_connect_names_the_remedy_when_there_are_no_credentials(tmp_path: Path):
         connect("proj")
 
     assert caught.value.reason == "no-credentials"
+    assert "\n" not in caught.value.message
+
+
+ASK = """
+from mayfly.cloud import CloudError, connect
+from mayfly.cloud.http import Retry
+try:
+    print(connect("proj", Retry(tries=1)).compute.instance("z", "n"))
+except CloudError as error:
+    print(error)
+"""
+
+
+def ask_as_a_function(metadata: str, tmp_path: Path) -> str:
+    """In a process of its own: google.auth reads GCE_METADATA_HOST when it is imported."""
+    env = {**os.environ, "GCE_METADATA_HOST": metadata, "CLOUDSDK_CONFIG": str(tmp_path)}
+    del env["GOOGLE_OAUTH_ACCESS_TOKEN"], env["GCE_METADATA_IP"]
+    done = subprocess.run(
+        [sys.executable, "-c", ASK], capture_output=True, text=True, timeout=120, env=env
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.usefixtures("cloud")
+def test_metadata_server_gives_the_token_when_there_is_no_other(google: Scripted, tmp_path: Path):
+    """In the function its own account signs; GCE_METADATA_HOST says where to ask for it."""
+    world = World()
+    metadata = FunctionMetadata(world, "reaper@proj.iam.gserviceaccount.com", "us-east5")
+    google.replies = [Reply(body={"id": "7"})]
+
+    found = ask_as_a_function(metadata.host, tmp_path)
+    metadata.stop()
+
+    assert found == "{'id': '7'}"
+    token = google.asked[0].headers["Authorization"].removeprefix("Bearer ")
+    assert world.identity.access(token).email == "reaper@proj.iam.gserviceaccount.com"
 
 
 def test_delete_instance_is_none_when_the_vm_is_gone(cloud: Cloud, google: Scripted):
@@ -291,3 +330,13 @@ def test_door_leaves_heavy_libraries_out_when_a_token_is_given():
     loaded = set(result.stdout.split())
     assert "requests" in loaded
     assert not [name for name in loaded if re.match(r"google\.auth|cryptography|pulumi", name)]
+
+
+def test_answer_that_is_not_json_is_a_cloud_error(cloud: Cloud, google: Scripted):
+    """A captive portal answers 200 with a page."""
+    google.replies = [Reply(body=b"<html>Log in to the hotel</html>")]
+
+    with pytest.raises(CloudError, match="not JSON") as caught:
+        cloud.compute.instance("z", "n")
+
+    assert (caught.value.status, caught.value.reason) == (200, "not-json")
