@@ -15,9 +15,7 @@ from local.hub_process import HubProcess
 from local.machine import Image, Machines
 from local.rest.app import create_app
 from local.rest.deployments import Functions
-from local.rest.iam import Accounts, Roles
 from local.rest.identity import USER_TOKEN
-from local.rest.resourcemanager import Project
 from local.rest.scheduler import Scheduler
 from local.rest.serviceusage import Services
 from local.rest.storage import Buckets
@@ -79,8 +77,6 @@ class LocalCloud:
 
     def _start_services(self) -> None:
         """The app, its doors, and what works by itself."""
-        for part in (Project, Accounts, Roles):
-            self.world.of(part)
         self.world.of(Services).enforce()
         app = create_app(self.world)
         for server in (

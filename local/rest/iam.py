@@ -8,14 +8,26 @@ import re
 import secrets
 from typing import Any
 
+from flask import Flask
+
 from local.rest import policies
 from local.rest.errors import ApiError
 from local.rest.policies import Policies
 from local.rest.service import Call, Service, require_project
 from local.rest.world import World
 
+
+def _install(app: Flask, world: World) -> None:
+    """From the start, policies know which accounts and roles there are."""
+    world.of(Accounts)
+    world.of(Roles)
+
+
 SERVICE = Service(
-    {"/iam/": "iam.v1"}, api="iam.googleapis.com", title="Identity and Access Management (IAM) API"
+    {"/iam/": "iam.v1"},
+    api="iam.googleapis.com",
+    title="Identity and Access Management (IAM) API",
+    install=_install,
 )
 
 ACCOUNT_ID = re.compile(r"[a-z](?:[-a-z0-9]{4,28}[a-z0-9])")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+from flask import Flask
 
 from local.rest import policies
 from local.rest.errors import ApiError
@@ -10,10 +13,15 @@ from local.rest.policies import Policies
 from local.rest.service import Call, Service
 from local.rest.world import World
 
-SERVICE = Service({"/crm/": "cloudresourcemanager.v1"})
+
+def _install(app: Flask, world: World) -> None:
+    """From the start the local user owns the project."""
+    world.of(Project)
+
+
+SERVICE = Service({"/crm/": "cloudresourcemanager.v1"}, install=_install)
 
 ORGANIZATION = "987654321098"
-PERMISSION = "resourcemanager.projects.get"
 
 
 class Project:
@@ -22,7 +30,6 @@ class Project:
     def __init__(self, world: World) -> None:
         self.world = world
         self.resource = f"projects/{world.project}"
-        self.created = world.clock()
         member = world.identity.user.member
         world.of(Policies).start(self.resource, [{"role": "roles/owner", "members": [member]}])
 
@@ -90,6 +97,4 @@ def test_permissions(call: Call) -> dict[str, Any]:
 
 
 def _of_project(call: Call) -> Call:
-    from dataclasses import replace
-
     return replace(call, params={"projectId": call.world.project})

@@ -14,6 +14,7 @@ from werkzeug.serving import make_server
 from local.children import Children
 from local.cloud import start_storage
 from local.rest.app import create_app
+from local.rest.iam import Accounts
 from local.rest.machines import NoMachines
 from local.rest.storage import Buckets
 from local.rest.world import World
@@ -28,6 +29,10 @@ IMAGE = (
     "projects/ubuntu-os-accelerator-images/global/images/"
     "ubuntu-accelerator-2404-amd64-with-nvidia-580-v20261110"
 )
+
+
+# Service accounts that are there from the start; a policy or a VM may name no other.
+ACCOUNTS = ("session-node", "a")
 
 
 class Clock:
@@ -118,6 +123,8 @@ def clock() -> Clock:
 @pytest.fixture
 def world(clock: Clock) -> Iterator[World]:
     made = World("proj", machines=NoMachines(), clock=clock)
+    for name in ACCOUNTS:
+        made.of(Accounts).add(f"{name}@proj.iam.gserviceaccount.com", {})
     yield made
     made.close()
 

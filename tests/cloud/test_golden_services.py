@@ -144,10 +144,10 @@ def prepared(world: World, api: Api, stored: str) -> Callable[[str], None]:
     """Make what a group takes for granted: it was recorded beside others."""
 
     def prepare(group: str) -> None:
-        names = {"session-node"} if group in ("storage", "secret") else set()
-        for name in names | {"seed", "ticker", "reaper", "build"}:
+        if group == "identities":
+            world.of(Accounts).accounts.clear()
+        for name in ("seed", "ticker", "reaper", "build"):
             world.of(Accounts).add(f"{name}@proj.iam.gserviceaccount.com", {})
-        world.of(Roles)
         if group == "function":
             bucket = {"name": "proj-mayfly-source", "location": "us-central1"}
             assert api.post("/storage/storage/v1/b?project=proj", bucket)[0] == 200
