@@ -10,6 +10,7 @@ from typing import Any
 from mayfly.cloud import Cloud, CloudError
 from mayfly.errors import FailedError
 from reaper import books, observe
+from reaper.act import delete
 from reaper.books import Look
 from reaper.claims import rfc3339
 from reaper.clock import Clock
@@ -63,7 +64,7 @@ def _end(cloud: Cloud, vms: list[Vm], now: float, report: Report) -> list[Look]:
         if not verdict.end:
             return Look(whole, verdict, None)
         try:
-            return Look(whole, verdict, cloud.compute.delete_instance(vm.zone, vm.id))
+            return Look(whole, verdict, delete(cloud, vm))
         except CloudError as error:
             return Look(whole, verdict, None, error=error.message)
 

@@ -31,12 +31,12 @@ class Compute:
         """Read one instance; None when there is none."""
         return self._read(self._instance_url(zone, name_or_id))
 
-    def delete_instance(self, zone: str, instance_id: str) -> str | None:
+    def delete_instance(self, zone: str, name_or_id: str) -> str | None:
         """Start a delete and return the operation's name; None when there is no such VM.
 
-        instance_id: the number, not the name: a new VM under the old name is then safe.
+        name_or_id: best the number: a new VM under the old name is then safe.
         """
-        call = Call(method="DELETE", url=self._instance_url(zone, instance_id))
+        call = Call(method="DELETE", url=self._instance_url(zone, name_or_id))
         answer = self._http.send(call, allow=MISSING)
         return None if answer.missing else str(answer.json()["name"])
 

@@ -37,7 +37,10 @@ class Object:
 
 @dataclass
 class Google:
-    """The state. `page` is how many entries a list answers at once."""
+    """The state. `page` is how many entries a list answers at once.
+
+    names_only: a condition on names refuses deletes by number; else a delete by name is a surprise.
+    """
 
     instances: dict[str, dict[str, Any]] = field(default_factory=dict)
     guests: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -48,6 +51,7 @@ class Google:
     log: list[str] = field(default_factory=list)
     page: int = 500
     slow_delete: bool = False
+    names_only: bool = False
     last: int = 1000
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -169,7 +173,9 @@ class Google:
         return self.find(zone, name)
 
     def delete_instance(self, zone: str, name: str, _query: dict[str, str], _body: bytes) -> Any:
-        if not name.isdigit():
+        if self.names_only and name.isdigit():
+            raise RefusedError(403, "Required 'compute.instances.delete' permission", "forbidden")
+        if not self.names_only and not name.isdigit():
             raise self.surprise(f"a delete by name: {name}")
         instance = self.find(zone, name)
         made = self.operation("delete", instance, time.time(), REAPER)

@@ -12,6 +12,8 @@ import pytest
 
 from mayfly.cloud import Cloud, CloudError
 from mayfly.ledger import Record, from_json
+from reaper import vm
+from reaper.act import delete
 from reaper.tick import Report
 from tests.reaper.google import REAPER, Google
 from tests.reaper.world import (
@@ -557,15 +559,47 @@ def test_run_fails_when_the_vms_cannot_be_listed(google: Google, run: Run):
 
 
 def test_delete_that_is_refused_is_reported_and_the_rest_goes_on(google: Google, run: Run):
-    """Deletion protection, a missing right: one VM's trouble is its own."""
+    """Deletion protection, say: one VM's trouble is its own."""
     add_vm(google, "42", guest=serving(idle_s=1300))
     add_vm(google, "43", "b", guest=serving(idle_s=1300))
-    google.faults = [("DELETE .*/instances/42", 403)]
+    google.faults = [("DELETE .*/instances/42", 400)]
 
     report = run()
 
     assert report.deleted == ["mayfly-b"]
-    assert "instances/42: 403" in report.errors[0]
+    assert "instances/42: 400" in report.errors[0]
+
+
+def test_vm_is_deleted_by_name_when_its_number_is_refused(google: Google, run: Run):
+    """A role that is bound to names may not know the number; the GPUs must stop all the same."""
+    add_vm(google, "42", guest=serving(idle_s=1300))
+    google.names_only = True
+
+    report = run()
+
+    assert (report.deleted, report.errors, report.ledger) == (["mayfly-dev"], [], ["42"])
+    assert record_of(google, "42").ended_by == "reaper"
+
+
+def test_new_vm_under_an_old_name_is_safe_when_the_number_is_refused(cloud: Cloud, google: Google):
+    """Between the look and the delete the name has come to mean another VM."""
+    old = vm.parse(add_vm(google, "42", guest=serving(idle_s=1300)))
+    del google.instances["42"]
+    add_vm(google, "43", guest=serving())
+    google.names_only = True
+
+    assert delete(cloud, old) is None
+    assert "43" in google.instances
+
+
+def test_delete_that_is_refused_by_name_too_is_a_failure(cloud: Cloud, google: Google):
+    """The role lacks the right altogether: the error says so, nothing is called deleted."""
+    one = vm.parse(add_vm(google, "42", guest=serving(idle_s=1300)))
+    google.names_only = True
+    google.faults = [("DELETE .*/instances/mayfly-dev", 403)]
+
+    with pytest.raises(CloudError, match="instances/mayfly-dev: 403"):
+        delete(cloud, one)
 
 
 def test_calls_are_counted(google: Google, run: Run):
