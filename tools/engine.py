@@ -32,7 +32,16 @@ def find() -> Path:
         if _version(candidate) >= _numbers(VERSION):
             return candidate
         say(f"{candidate} is older than {VERSION}; not used")
-    return slot.fill(_bring, "downloaded, or else built in some 6 min on two cores")
+    return slot.fill(bring, "downloaded, or else built in some 6 min on two cores")
+
+
+def bring(folder: Path, archives: str = ARCHIVES, checksums: str = CHECKSUMS) -> None:
+    """Leave the engine in `folder`: as its publisher packs it, else built from its source."""
+    try:
+        _download(folder, archives, checksums)
+    except (OSError, SetupError, tarfile.TarError) as error:
+        say(f"pulumi {VERSION}: no download ({error}); building it, some 6 min on two cores")
+        _build(folder)
 
 
 def _on_path() -> list[Path]:
@@ -58,24 +67,17 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in found.groups()) if found else ()
 
 
-def _bring(folder: Path) -> None:
-    try:
-        _download(folder)
-    except (OSError, SetupError, tarfile.TarError) as error:
-        say(f"pulumi {VERSION}: no download ({error}); building it, some 6 min on two cores")
-        _build(folder)
-
-
-def _download(folder: Path) -> None:
+def _download(folder: Path, archives: str, checksums: str) -> None:
     """The publisher's archive, language hosts and all, checked against the publisher's sums."""
     name = f"pulumi-{VERSION}-{_platform()}.tar.gz"
-    sums = _get(f"{CHECKSUMS}/{VERSION}/pulumi-{VERSION[1:]}-checksums.txt").decode()
+    sums = _get(f"{checksums}/{VERSION}/pulumi-{VERSION[1:]}-checksums.txt").decode()
     wanted = dict(reversed(line.split()) for line in sums.splitlines() if len(line.split()) == 2)
-    data = _get(f"{ARCHIVES}/{name}")
+    data = _get(f"{archives}/{name}")
     if hashlib.sha256(data).hexdigest() != wanted.get(name):
         raise SetupError(f"{name} is not what its publisher's checksums say")
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         archive.extractall(folder / "dist", filter="data")
+    # Only now does anything lie where it would be found: a half is never taken for a whole.
     for program in (folder / "dist/pulumi").iterdir():
         program.rename(folder / program.name)
     shutil.rmtree(folder / "dist")
