@@ -19,6 +19,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 HOST = "127.0.0.1"
 VALID = timedelta(days=30)
+POLL_S = 0.05
 
 
 class _Handler(WSGIRequestHandler):
@@ -53,7 +54,7 @@ class Server:
             fd=door.socket.fileno(),
         )
         door.socket.close()  # the server has its own copy
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL_S,), daemon=True)
         self._thread.start()
 
     def stop(self) -> None:

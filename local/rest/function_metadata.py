@@ -14,6 +14,7 @@ HOST = "127.0.0.1"
 PREFIX = "/computeMetadata/v1/"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 LIFETIME_S = 3600
+POLL_S = 0.05
 
 
 class FunctionMetadata:
@@ -33,7 +34,7 @@ class FunctionMetadata:
         self._server = ThreadingHTTPServer((HOST, 0), Handler)
         self._server.daemon_threads = True
         self.host = f"{HOST}:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(POLL_S,), daemon=True).start()
 
     def _answers(self) -> dict[str, Callable[[dict[str, list[str]]], str]]:
         world, account = self._world, f"instance/service-accounts/{self._email}"

@@ -130,9 +130,9 @@ class FunctionRuntime:
         return Response(answer.data, answer.status, kept)
 
     def stop(self) -> None:
+        self._pool.clear()  # an idle connection would hold up its graceful end
         self._children.stop(self.child, grace_s=GRACE_S)
         self._metadata.stop()
-        self._pool.clear()
 
 
 def _capacity(service: Mapping[str, Any]) -> int:
