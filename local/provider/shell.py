@@ -144,7 +144,7 @@ class Commands:
 
     def _start(self, inputs: Object, script: str, old: Object) -> subprocess.Popen[str]:
         environment = {
-            **os.environ,
+            **_inherited(),
             **{k: str(v) for k, v in (inputs.get("environment") or {}).items()},
         }
         if inputs.get("addPreviousOutputInEnv") is not False and old:
@@ -206,10 +206,11 @@ class Commands:
         return status
 
     def _copy(self, pipe: IO[str], stream: str, output: Output, urn: Urn, logged: bool) -> None:
-        for line in pipe:
-            output.add(stream, line)
-            if logged and line.strip():
-                self._log.info(urn, line.rstrip("\n"))
+        with pipe:
+            for line in pipe:
+                output.add(stream, line)
+                if logged and line.strip():
+                    self._log.info(urn, line.rstrip("\n"))
 
 
 def _inherited() -> dict[str, str]:
