@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import runpy
 import signal
 import subprocess
@@ -102,22 +103,20 @@ class Host(LanguageServer):
         directory = request.info.program_directory
         command = [sys.executable, "-u", "-m", "pulumi.policy", *request.args[:1], directory]
         environment = dict(entry.split("=", 1) for entry in request.env)
-        pack = subprocess.Popen(
+        with subprocess.Popen(
             command,
             cwd=request.pwd,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-        )
-        context.add_callback(pack.kill)
-        yield from _output(pack)
-        yield language_pb2.RunPluginResponse(exitcode=pack.wait())
+        ) as pack:
+            context.add_callback(pack.kill)
+            yield from _output(pack)
+            yield language_pb2.RunPluginResponse(exitcode=pack.wait())
 
 
 def _output(pack: subprocess.Popen[bytes]) -> Iterator[Any]:
     """Both streams of a process, as they come."""
-    import queue
-
     lines: queue.Queue[Any] = queue.Queue()
 
     def copy(name: str, pipe: Any) -> None:

@@ -121,15 +121,15 @@ def test_update_runs_create_again_when_there_is_no_update(commands: Commands) ->
     """A changed script without `update` is run once more, as documented."""
     old = {"create": "echo a", "stdout": "a", "stderr": ""}
     again = asking(COMMAND, resource_id="x", old=old, inputs={"create": "echo b"})
-    other = asking(COMMAND, resource_id="x", old=old, inputs={"create": "echo b", "update": "echo c"})
+    other = asking(
+        COMMAND, resource_id="x", old=old, inputs={"create": "echo b", "update": "echo c"}
+    )
 
     assert commands.update(again)["stdout"] == "b"
     assert commands.update(other)["stdout"] == "c"
 
 
-@pytest.mark.parametrize(
-    ("inputs", "replaces"), [({}, ["triggers"]), ({"update": "echo"}, [])]
-)
+@pytest.mark.parametrize(("inputs", "replaces"), [({}, ["triggers"]), ({"update": "echo"}, [])])
 def test_triggers_replace_only_when_there_is_no_update(
     commands: Commands, inputs: dict[str, str], replaces: list[str]
 ) -> None:
@@ -208,7 +208,9 @@ def test_script_ends_when_its_time_is_over(commands: Commands) -> None:
         commands.create(request)
 
 
-def test_scripts_do_not_see_what_only_the_stand_in_set(commands: Commands, monkeypatch: Any) -> None:
+def test_scripts_do_not_see_what_only_the_stand_in_set(
+    commands: Commands, monkeypatch: Any
+) -> None:
     """A script must behave as under the real provider: PYTHONPATH would give it this checkout."""
     from tests.conftest import ROOT
 
