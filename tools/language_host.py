@@ -1,7 +1,9 @@
 """`pulumi-language-python` for engines that have no language host of their own beside them.
 
-An official Pulumi installation brings the real one; this one stands in for it where the engine was built
-from source. It runs the project's `__main__.py` with the interpreter that runs this file, and starts
+An official Pulumi installation brings the real one; this one stands in for it where the engine
+was built
+from source. It runs the project's `__main__.py` with the interpreter that runs this file, and
+starts
 policy packs. It ignores `runtime` options.
 """
 
@@ -89,7 +91,8 @@ class Host(LanguageServer):
             result = super().Run(request, context)
             output.finish()
         if result.error:
-            # The error was logged in full above; without `bail` the engine would print it once more.
+            # The error was logged in full above; without `bail` the engine would print it once
+            # more.
             return language_pb2.RunResponse(bail=True)
         return result
 

@@ -12,7 +12,7 @@ from .values import ARCHIVE, SIGNATURE, Object
 EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first date: the same content gives the same bytes
 
 
-class UnreadableAsset(Exception):
+class UnreadableAssetError(Exception):
     """An asset that the stand-in cannot read."""
 
 
@@ -34,14 +34,14 @@ def _asset(value: Object) -> bytes:
         return str(value["text"]).encode()
     if "path" in value:
         return _file(value["path"])
-    raise UnreadableAsset(f"remote assets are beyond the stand-in: {value.get('uri')}")
+    raise UnreadableAssetError(f"remote assets are beyond the stand-in: {value.get('uri')}")
 
 
 def _file(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise UnreadableAsset(f"failed to open asset file: {error}") from error
+        raise UnreadableAssetError(f"failed to open asset file: {error}") from error
 
 
 def _entries(value: Any, prefix: str) -> list[tuple[str, bytes]]:
@@ -54,10 +54,10 @@ def _entries(value: Any, prefix: str) -> list[tuple[str, bytes]]:
             for entry in _entries(inner, f"{prefix}/{name}" if prefix else name)
         ]
     if "path" not in value:
-        raise UnreadableAsset(f"remote archives are beyond the stand-in: {value.get('uri')}")
+        raise UnreadableAssetError(f"remote archives are beyond the stand-in: {value.get('uri')}")
     root = Path(value["path"])
     if not root.is_dir():
-        raise UnreadableAsset(f"no such archive: {root}")
+        raise UnreadableAssetError(f"no such archive: {root}")
     files = [path for path in root.rglob("*") if path.is_file()]
     return [
         ("/".join([*([prefix] if prefix else []), *path.relative_to(root).parts]), _file(str(path)))

@@ -1,4 +1,5 @@
-"""What an update would change: the state that is meant (the plan), and where it differs from the old one."""
+"""What an update would change: the state that is meant (the plan), and where it differs from the
+old one."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ INDEX = re.compile(r"\[[^\]]*\]")
 
 @dataclass(frozen=True)
 class Change:
-    """One difference. `field` is the property that differs (the list itself where its length does)."""
+    """One difference. `field` is the property that differs (the list itself where its length
+    does)."""
 
     path: str
     field: Field
@@ -49,7 +51,8 @@ def empty(value: Any) -> bool:
 
 
 def plan(fields: dict[str, Field], inputs: Object, old: Object | None) -> Object:
-    """The whole state that these inputs mean: what is not given is kept where the API may have set it.
+    """The whole state that these inputs mean: what is not given is kept where the API may have
+    set it.
 
     `old` None: a creation; then what only the API can tell is UNKNOWN.
     """

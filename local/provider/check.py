@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 from typing import Any
 
-from . import rules
+from . import groups, rules
+from .groups import Problem, snake
+from .messages import Checked, Request
 from .schema import Field, Table
 from .values import UNKNOWN, Object, has_unknown, is_asset
-from .wire import Checked, Request
 
 DEFAULTS = "__defaults"
 ENGINE_KEYS = frozenset({DEFAULTS, "__meta", "__internal"})
-Problem = tuple[str, str]  # path, text
-
-
-def snake(name: str) -> str:
-    """The provider's own spelling of a property (maxRunDuration -> max_run_duration)."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 def check(table: Table, request: Request) -> Checked:
@@ -27,11 +21,14 @@ def check(table: Table, request: Request) -> Checked:
     given = {key: item for key, item in request.inputs.items() if key not in ENGINE_KEYS}
     inputs, problems = _object(table.inputs, given, "")
     _name(table, inputs, request)
-    problems += list(_groups(table, inputs))
+    problems += list(groups.problems(table, inputs))
     problems += [
         (
             path,
-            f'Missing required argument. The argument "{snake(name)}" is required, but no definition was found.',
+            (
+                f'Missing required argument. The argument "{snake(name)}" is required, '
+                f"but no definition was found."
+            ),
         )
         for path, name in _missing(table.inputs, inputs, "")
     ]
@@ -136,14 +133,20 @@ def _count(item: Field, value: Any, path: str) -> list[Problem]:
         return [
             (
                 path,
-                f"Not enough list items. Attribute {snake(path)} requires {low} item minimum, but config has only {len(value)} declared",
+                (
+                    f"Not enough list items. Attribute {snake(path)} requires {low} item "
+                    f"minimum, but config has only {len(value)} declared"
+                ),
             )
         ]
     if high and len(value) > high:
         return [
             (
                 path,
-                f"Too many list items. Attribute {snake(path)} supports {high} item maximum, but config has {len(value)} declared",
+                (
+                    f"Too many list items. Attribute {snake(path)} supports {high} item "
+                    f"maximum, but config has {len(value)} declared"
+                ),
             )
         ]
     return []
@@ -178,7 +181,8 @@ def _kind(value: Any) -> str:
 
 
 def _converted(kind: str, value: Any) -> Any:
-    """A scalar in its type; text and numbers are converted as the bridge does. None: it cannot be."""
+    """A scalar in its type; text and numbers are converted as the bridge does. None: it cannot
+    be."""
     if kind == "string":
         return (
             None
@@ -215,59 +219,9 @@ def _missing(fields: dict[str, Field], values: Object, path: str) -> Iterator[tu
                     yield from _missing(item.children, element, f"{here}[{index}]")
 
 
-def at(values: Object, path: str) -> Any:
-    """The value at a dotted path, or None."""
-    node: Any = values
-    for name in path.split("."):
-        if not isinstance(node, dict):
-            return None
-        node = node.get(name)
-    return node
-
-
-def _groups(table: Table, inputs: Object) -> Iterator[Problem]:
-    """Rules between properties: exactly one of, not together, only with, not empty."""
-    for group in table.header.get("exactly_one", []):
-        parent = group[0].rpartition(".")[0]
-        if parent and at(inputs, parent) in (None, UNKNOWN):
-            continue
-        found = [path for path in group if at(inputs, path) is not None]
-        names = ",".join(snake(path) for path in group)
-        if not found:
-            yield (
-                group[0],
-                f'Invalid combination of arguments. "{snake(group[0])}": one of `{names}` must be specified',
-            )
-        elif len(found) > 1:
-            both = ",".join(snake(path) for path in found)
-            yield (
-                found[0],
-                f'Invalid combination of arguments. "{snake(found[0])}": only one of `{names}` can be specified, but `{both}` were specified.',
-            )
-    for one, other in table.header.get("conflicts", []):
-        if at(inputs, one) is not None and at(inputs, other) is not None:
-            yield (
-                one,
-                f'Conflicting configuration arguments. "{snake(one)}": conflicts with {snake(other)}',
-            )
-    for path, wanted in table.header.get("requires", {}).items():
-        if at(inputs, path) is not None and any(at(inputs, other) is None for other in wanted):
-            names = ",".join(snake(other) for other in [path, *wanted])
-            yield (
-                path,
-                f'Missing required argument. "{snake(path)}": all of `{names}` must be specified',
-            )
-    for path, names in table.header.get("not_empty", {}).items():
-        value = at(inputs, path)
-        if isinstance(value, dict) and not (set(value) & set(names) if names else value):
-            yield (
-                path,
-                f'Missing required argument. "{snake(path)}": one of its arguments must be specified',
-            )
-
-
 def _with_defaults(fields: dict[str, Field], values: Object, filled: list[str]) -> Object:
-    """Defaults of what was left out, in every object that was given; their names go to `__defaults`."""
+    """Defaults of what was left out, in every object that was given; their names go to
+    `__defaults`."""
     result = dict(values)
     names = list(filled)
     for name, item in fields.items():

@@ -1,4 +1,5 @@
-"""HTTP to the REST API: tokens, retries, and Google's errors in the words of Google's own clients."""
+"""HTTP to the REST API: tokens, retries, and Google's errors in the words of Google's own
+clients."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .messages import RefusedError
 from .settings import Settings
-from .wire import Refused
 
 RETRIED = frozenset({429, 500, 502, 503})
 # Each wait is the sum of the last two. Three rounds: 32 tries in about 330 s.
@@ -96,7 +97,8 @@ class Client:
         self._sleep(seconds * self.settings.wait_scale)
 
     def call(self, call: Call) -> Any:
-        """The answer as JSON (bytes when `raw`). Raises ApiError, TransportError or Refused."""
+        """The answer as JSON (bytes when `raw`). Raises ApiError, TransportError or
+        RefusedError."""
         url = self._url(call)
         for wait_s in (*WAITS_S, None):
             answer = self._send(call, url)
@@ -153,8 +155,9 @@ class Client:
     def _from_metadata(self) -> tuple[str, float]:
         host = self.settings.metadata_host
         if not host:
-            raise Refused(
-                "no Google credentials: neither GOOGLE_OAUTH_ACCESS_TOKEN nor GCE_METADATA_HOST is set. "
+            raise RefusedError(
+                "no Google credentials: neither GOOGLE_OAUTH_ACCESS_TOKEN nor "
+                "GCE_METADATA_HOST is set. "
                 "Nothing was sent. Source the exports of a local cloud (mayfly local up)"
             )
         path = "/computeMetadata/v1/instance/service-accounts/default/token"
@@ -165,7 +168,7 @@ class Client:
             data = json.loads(answer.read())
             return data["access_token"], time.monotonic() + float(data.get("expires_in", 60)) - 30
         except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-            raise Refused(
+            raise RefusedError(
                 f"no Google credentials: the metadata server at {host} gave no token ({error})"
             ) from error
         finally:

@@ -1,4 +1,5 @@
-"""The Google provider's stand-in behind Pulumi's calls: checks, differences, errors as the engine shows them."""
+"""The Google provider's stand-in behind Pulumi's calls: checks, differences, errors as the engine
+shows them."""
 
 from __future__ import annotations
 
@@ -8,15 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import check, invokes, settings
+from . import check, groups, invokes, settings
 from .change import Change, replaces
 from .client import ApiError, Client, Sleep, TransportError
+from .failures import FailedError, PartFailedError
+from .log import Log
+from .messages import Checked, Difference, PartlyDoneError, RefusedError, Request, Urn, variables_of
 from .operations import OperationError
-from .resource import Failed, PartFailed, Resource
+from .resource import Resource
 from .rest import inputs_after, inputs_of, look_up
 from .schema import Table, load
 from .values import UNKNOWN, Object, plain
-from .wire import Checked, Difference, Log, PartlyDone, Refused, Request, Urn, variables_of
 
 VERSION = "10.2.0"
 HANDLERS = {
@@ -46,14 +49,16 @@ def handler(table: Table, client: Client) -> Resource:
 def _table(token: str) -> Table:
     table = load(token)
     if table is None:
-        raise Refused(
-            f"unrecognized resource type (Check): {token}. The stand-in knows the types in local/provider/types"
+        raise RefusedError(
+            f"unrecognized resource type (Check): {token}. The stand-in knows the "
+            f"types in local/provider/types"
         )
     return table
 
 
 class Google:
-    """The provider. Everything it knows of a resource comes from the request or from the REST API."""
+    """The provider. Everything it knows of a resource comes from the request or from the REST
+    API."""
 
     def __init__(self, log: Log, sleep: Sleep = time.sleep) -> None:
         self._log, self._sleep = log, sleep
@@ -64,7 +69,7 @@ class Google:
             filled = settings.with_environment(inputs, settings.os.environ)
             if UNKNOWN not in inputs.values():
                 settings.read(filled)
-        except Refused as error:
+        except RefusedError as error:
             return Checked(inputs={}, failures=[str(error)])
         return Checked(inputs=filled)
 
@@ -79,7 +84,7 @@ class Google:
     def client(self) -> Client:
         """The configured client."""
         if self._client is None:
-            raise Refused("the provider was not configured")
+            raise RefusedError("the provider was not configured")
         return self._client
 
     def check(self, request: Request) -> Checked:
@@ -105,7 +110,8 @@ class Google:
 
     @staticmethod
     def _delete_first(table: Table, request: Request) -> bool:
-        """An explicit name can only be given once; an automatic one leaves room for the successor."""
+        """An explicit name can only be given once; an automatic one leaves room for the
+        successor."""
         if table.header.get("always_delete_first"):
             return True
         name = table.name_field
@@ -119,7 +125,7 @@ class Google:
     @staticmethod
     def _refuse(resource: Resource, inputs: Object, old: Object | None) -> None:
         if problems := resource.problems(inputs, old):
-            raise Failed("\n\t* ".join(problems))
+            raise FailedError("\n\t* ".join(problems))
 
     def create(self, request: Request) -> tuple[str, Object]:
         resource, inputs = self._resource(request.urn), self._plain(request.inputs)
@@ -130,9 +136,11 @@ class Google:
         with self._failures(request.urn) as decorate:
             try:
                 return resource.create(inputs)
-            except PartFailed as error:
+            except PartFailedError as error:
                 reason = decorate(str(error))
-                raise PartlyDone(error.resource_id, error.state, request.inputs, reason) from error
+                raise PartlyDoneError(
+                    error.resource_id, error.state, request.inputs, reason
+                ) from error
 
     def read(self, request: Request) -> tuple[str, Object, Object]:
         resource = self._resource(request.urn)
@@ -167,10 +175,10 @@ class Google:
             return resource.update(
                 request.resource_id, self._kept(inputs, found, request), request.old, found
             )
-        except (Failed, ApiError, TransportError, OperationError) as error:
+        except (FailedError, ApiError, TransportError, OperationError) as error:
             self._log_failure(request.urn, str(error))
             reason = f"updating {request.urn.text}: {_one_error(str(error))}"
-            raise PartlyDone(
+            raise PartlyDoneError(
                 request.resource_id, request.old, request.old_inputs, reason
             ) from error
 
@@ -190,8 +198,8 @@ class Google:
     def invoke(self, token: str, arguments: Object) -> Object:
         try:
             return invokes.invoke(self.client, token, arguments)
-        except (Failed, ApiError, TransportError) as error:
-            raise Refused(f"invoking {token}: {_one_error(str(error))}") from error
+        except (FailedError, ApiError, TransportError) as error:
+            raise RefusedError(f"invoking {token}: {_one_error(str(error))}") from error
 
     def cancel(self) -> None:
         """Nothing to stop: calls end with the process."""
@@ -200,8 +208,8 @@ class Google:
     def _planning(self, urn: Urn) -> Iterator[None]:
         try:
             yield
-        except Failed as error:
-            raise Refused(f"diffing {urn.text}: {_one_error(str(error))}") from error
+        except FailedError as error:
+            raise RefusedError(f"diffing {urn.text}: {_one_error(str(error))}") from error
 
     @contextmanager
     def _failures(self, urn: Urn, prefix: str = "") -> Iterator[Any]:
@@ -213,8 +221,8 @@ class Google:
 
         try:
             yield decorate
-        except (Failed, ApiError, TransportError, OperationError) as error:
-            raise Refused(decorate(str(error))) from error
+        except (FailedError, ApiError, TransportError, OperationError) as error:
+            raise RefusedError(decorate(str(error))) from error
 
     def _log_failure(self, urn: Urn, text: str) -> None:
         where = "  sdk-v2/provider2.go:571: sdk.helper_schema"
@@ -223,7 +231,9 @@ class Google:
 
 def _is_given(inputs: Object, change: Change) -> bool:
     """Whether the program itself sets what differs (or the list or object that it is in)."""
-    return check.at(inputs, change.top) is not None and not change.path.startswith("deletionPolicy")
+    return groups.at(inputs, change.top) is not None and not change.path.startswith(
+        "deletionPolicy"
+    )
 
 
 def _one_error(text: str) -> str:

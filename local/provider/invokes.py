@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from . import rest
 from .client import ApiError, Call, Client, TransportError
-from .resource import Failed, step
+from .failures import FailedError, step
 from .same import as_v1
 from .schema import Field, load
 from .values import Object, Secret
@@ -19,11 +19,13 @@ def invoke(client: Client, token: str, given: Object) -> Object:
     """The answer of a data source; unknown ones and unknown arguments are refused."""
     found = _FUNCTIONS.get(token)
     if found is None:
-        raise Failed(f"unrecognized data function (Invoke): {token}; the stand-in does not know it")
+        raise FailedError(
+            f"unrecognized data function (Invoke): {token}; the stand-in does not know it"
+        )
     function, allowed = found
     arguments = {key: value for key, value in given.items() if value is not None}
     if unknown := sorted(set(arguments) - set(allowed)):
-        raise Failed(f'Invalid or unknown key: "{unknown[0]}"')
+        raise FailedError(f'Invalid or unknown key: "{unknown[0]}"')
     if "zone" in allowed or "project" in allowed:
         arguments.setdefault("project", client.settings.project)
     return function(client, arguments)
@@ -32,13 +34,14 @@ def invoke(client: Client, token: str, given: Object) -> Object:
 def _project(client: Client, given: Object) -> Object:
     project = given.get("projectId") or client.settings.project
     if not project:
-        raise Failed(
-            "no project value set. `project_id` must be set at the resource level, or a default `project` value must be specified on the provider"
+        raise FailedError(
+            "no project value set. `project_id` must be set at the resource level, "
+            "or a default `project` value must be specified on the provider"
         )
     with step(f'Error when reading or editing Project "{project}"'):
         found = client.call(Call("crm", "GET", f"projects/{project}", library=True))
         if found.get("lifecycleState") != "ACTIVE":
-            raise Failed(f"project {project} is not active: {found.get('lifecycleState')}")
+            raise FailedError(f"project {project} is not active: {found.get('lifecycleState')}")
         billing = client.call(
             Call("cloudbilling", "GET", f"projects/{project}/billingInfo", library=True)
         )
@@ -61,19 +64,26 @@ def _project(client: Client, given: Object) -> Object:
 
 
 _IMAGE = {
-    "name": "name", "family": "family", "status": "status", "description": "description",
-    "creationTimestamp": "creationTimestamp", "imageId": "id", "labelFingerprint": "labelFingerprint",
-    "selfLink": "selfLink", "sourceDisk": "sourceDisk", "sourceDiskId": "sourceDiskId",
+    "name": "name",
+    "family": "family",
+    "status": "status",
+    "description": "description",
+    "creationTimestamp": "creationTimestamp",
+    "imageId": "id",
+    "labelFingerprint": "labelFingerprint",
+    "selfLink": "selfLink",
+    "sourceDisk": "sourceDisk",
+    "sourceDiskId": "sourceDiskId",
     "sourceImageId": "sourceImageId",
     "sourceDiskEncryptionKeySha256": "sourceDiskEncryptionKey.sha256",
     "imageEncryptionKeySha256": "imageEncryptionKey.sha256",
-}  # fmt: skip
+}
 
 
 def _image(client: Client, given: Object) -> Object:
     chosen = [key for key in ("name", "family", "filter") if given.get(key)]
     if len(chosen) != 1:
-        raise Failed("exactly one of `family,filter,name` must be specified")
+        raise FailedError("exactly one of `family,filter,name` must be specified")
     path = f"projects/{given['project']}/global/images"
     with step("Error retrieving image information"):
         if chosen == ["filter"]:
@@ -98,7 +108,7 @@ def _newest(client: Client, path: str, given: Object) -> Object:
     page = client.call(Call("compute", "GET", path, {"filter": given["filter"]}))
     images = sorted(page.get("items", []), key=lambda image: image["creationTimestamp"])
     if not images or (len(images) > 1 and not given.get("mostRecent")):
-        raise Failed(
+        raise FailedError(
             f"your filter has returned {len(images)} image(s); specify one, or most_recent"
         )
     return dict(images[-1])
@@ -110,7 +120,8 @@ def _instance_path(client: Client, given: Object) -> str:
 
 
 def _instance(client: Client, given: Object) -> Object:
-    """The whole instance, every object as a list of one. One that is not there is an error that says so."""
+    """The whole instance, every object as a list of one. One that is not there is an error that
+    says so."""
     from .handlers.instance import Instance
 
     if link := given.get("selfLink"):
@@ -155,7 +166,7 @@ def _listed(fields: dict[str, Field], values: Object) -> Object:
 
 def _guest_attributes(client: Client, given: Object) -> Object:
     if given.get("queryPath") and given.get("variableKey"):
-        raise Failed('"query_path": conflicts with variable_key')
+        raise FailedError('"query_path": conflicts with variable_key')
     path = _instance_path(client, given)
     with step(f'Error when reading or editing Instance Guest Attributes "{given["name"]}"'):
         client.call(Call("compute", "GET", path))

@@ -1,6 +1,7 @@
 """Pulumi's generated gRPC modules, without the SDK around them.
 
-A plugin is started for every engine command; importing the `pulumi` package would cost it 0.7 s each
+A plugin is started for every engine command; importing the `pulumi` package would cost it 0.7 s
+each
 time, for nothing that it uses.
 """
 

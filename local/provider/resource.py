@@ -1,16 +1,17 @@
-"""A resource of any type by its table: create, read, update, delete. Types with manners of their own
+"""A resource of any type by its table: create, read, update, delete. Types with manners of their
+own
 derive from `Resource` (handlers/) and change only what differs."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from . import rest
 from .change import Change, changes, not_ignored, plan
 from .client import ApiError, Call, Client, TransportError
+from .failures import FailedError, step
 from .operations import OperationError, is_missing, wait_compute, wait_long
 from .rest import Names
 from .schema import Table
@@ -18,27 +19,6 @@ from .settings import Settings
 from .values import UNKNOWN, Object, Secret
 
 SCOPES = ("project", "region", "zone", "location")
-
-
-class Failed(Exception):
-    """The step went wrong; the text is the provider's own, before the engine's decoration."""
-
-
-class PartFailed(Failed):
-    """As Failed, but something exists now: the engine keeps it, marked as failed."""
-
-    def __init__(self, resource_id: str, state: Object, text: str) -> None:
-        super().__init__(text)
-        self.resource_id, self.state = resource_id, state
-
-
-@contextmanager
-def step(text: str) -> Iterator[None]:
-    """Name the step that a failure belongs to."""
-    try:
-        yield
-    except (ApiError, TransportError, OperationError) as error:
-        raise Failed(f"{text}: {error}") from error
 
 
 class Resource:
@@ -77,14 +57,15 @@ class Resource:
         if value:
             return value
         if key == "project":
-            raise Failed("project: required field is not set")
-        raise Failed(
+            raise FailedError("project: required field is not set")
+        raise FailedError(
             f"Cannot determine {key}: set in this resource, or set provider-level '{key}'"
             + (" or 'zone'." if key == "region" else ".")
         )
 
     def names_from(self, resource_id: str, state: Object) -> Names:
-        """Address parts of an existing resource: its state, or its id where there is none (an import)."""
+        """Address parts of an existing resource: its state, or its id where there is none (an
+        import)."""
         if state:
             return self.names({**self._parsed(resource_id), **state})
         return self.names(self._parsed(resource_id))
@@ -129,7 +110,7 @@ class Resource:
     def _scope_or_old(self, key: str, old: str) -> str:
         try:
             return self._default_scope(key)
-        except Failed:
+        except FailedError:
             return old
 
     def must_replace(self, change: Change, inputs: Object, old: Object) -> bool:
@@ -197,16 +178,22 @@ class Resource:
         except ApiError as error:
             if is_missing(error):
                 return None
-            raise Failed(f"Error when reading or editing {self.table.noun}: {error}") from error
+            raise FailedError(
+                f"Error when reading or editing {self.table.noun}: {error}"
+            ) from error
         except TransportError as error:
-            raise Failed(f"Error when reading or editing {self.table.noun}: {error}") from error
+            raise FailedError(
+                f"Error when reading or editing {self.table.noun}: {error}"
+            ) from error
         return with_error
 
     def read_back(self, names: Names, given: Object) -> Object:
         """State right after a write."""
         answer = self.fetch(names, given)
         if answer is None:
-            raise Failed(f"{self.table.noun} {self.path(names)} is gone right after it was written")
+            raise FailedError(
+                f"{self.table.noun} {self.path(names)} is gone right after it was written"
+            )
         return self.state(answer, given, names)
 
     def state(self, answer: Object, given: Object, names: Names) -> Object:
@@ -304,17 +291,18 @@ class Resource:
         if policy == "ABANDON" or self.table.header.get("delete") == "nothing":
             return
         if policy == "PREVENT":
-            raise Failed(
-                f'cannot destroy {self.table.noun} "{resource_id}": deletion_policy is set to "PREVENT"'
+            raise FailedError(
+                f'cannot destroy {self.table.noun} "{resource_id}": deletion_policy is '
+                f'set to "PREVENT"'
             )
         names = self.names_from(resource_id, old)
         try:
             self.remove(names, old)
         except ApiError as error:
             if not is_missing(error) or self.table.header.get("missing_on_delete") == "error":
-                raise Failed(self.delete_error(str(error), names)) from error
+                raise FailedError(self.delete_error(str(error), names)) from error
         except (TransportError, OperationError) as error:
-            raise Failed(self.delete_error(str(error), names)) from error
+            raise FailedError(self.delete_error(str(error), names)) from error
 
     def delete_error(self, text: str, names: Names) -> str:
         """How the provider words a failed delete."""

@@ -43,7 +43,8 @@ def link(item: Field, value: str, names: Names) -> str:
 
 
 def body(fields: dict[str, Field], values: Object, names: Names, *, update: bool = False) -> Object:
-    """The request's JSON. An update leaves out what cannot change, and sends emptied lists and texts."""
+    """The request's JSON. An update leaves out what cannot change, and sends emptied lists and
+    texts."""
     result: Object = {}
     for name, item in fields.items():
         value = values.get(name)

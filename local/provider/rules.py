@@ -1,4 +1,5 @@
-"""Single-value checks that the provider makes before anything is sent. Each returns what is wrong, or ""."""
+"""Single-value checks that the provider makes before anything is sent. Each returns what is
+wrong, or ""."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ FORBIDDEN_HEADERS = re.compile(r"^(content-length|x-google-.*|x-appengine-.*)$",
 
 
 def wrong(check: str, name: str, value: Any) -> str:
-    """What the check (a table's `check`) says about a value, or "". `name` is the provider's own name of it."""
+    """What the check (a table's `check`) says about a value, or "". `name` is the provider's own
+    name of it."""
     kind, _, bounds = check.partition(" ")
     if kind == "range":
         return _range(name, value, bounds)
@@ -105,10 +107,16 @@ def _labels(name: str, value: dict[str, str]) -> str:
 
 def _member(name: str, value: str) -> str:
     if value.startswith("deleted:"):
-        return f"invalid value for {name} (Terraform does not support IAM members for deleted principals)"
+        return (
+            f"invalid value for {name} (Terraform does not support IAM members for "
+            f"deleted principals)"
+        )
     if value in PUBLIC_MEMBERS or MEMBER.match(value):
         return ""
-    return f"invalid value for {name} ({value}): expected a member with its type, as user:, serviceAccount:, group:"
+    return (
+        f"invalid value for {name} ({value}): expected a member with its type, "
+        f"as user:, serviceAccount:, group:"
+    )
 
 
 def _service_account(name: str, value: str) -> str:
@@ -120,7 +128,10 @@ def _service_account(name: str, value: str) -> str:
 def _rotation(name: str, value: str) -> str:
     match = ROTATION.match(value)
     if match is None:
-        return f"{name} must be a duration in seconds with up to nine fractional digits and an ending 's'"
+        return (
+            f"{name} must be a duration in seconds with up to nine fractional "
+            f"digits and an ending 's'"
+        )
     if float(match[1]) < 86400:
         return f"{name} must be greater than 86400s, got {value}"
     return ""

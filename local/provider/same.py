@@ -37,7 +37,8 @@ def _link(old: str, new: str) -> bool:
 
 
 def _family(image: str, family: str) -> bool:
-    """Whether an image's name looks like one of the family's: the architecture must end the family's name.
+    """Whether an image's name looks like one of the family's: the architecture must end the
+    family's name.
 
     So `...-amd64-with-nvidia-580` is never taken for its own images, and the VM is replaced.
     """

@@ -1,4 +1,5 @@
-"""The resource tables in types/*.yaml as objects: one file a type, read when the type is first used."""
+"""The resource tables in types/*.yaml as objects: one file a type, read when the type is first
+used."""
 
 from __future__ import annotations
 
@@ -116,7 +117,8 @@ def _tree(rows: dict[str, tuple[dict[str, Any], bool]], prefix: str = "") -> dic
 
 
 def file_of(token: str) -> Path:
-    """The table of a type, whether it exists or not ("gcp:compute/disk:Disk" -> compute_disk.yaml)."""
+    """The table of a type, whether it exists or not ("gcp:compute/disk:Disk" ->
+    compute_disk.yaml)."""
     return TYPES / (token.split(":")[1].replace("/", "_") + ".yaml")
 
 

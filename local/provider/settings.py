@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .wire import Refused
+from .messages import RefusedError
 
 # An endpoint is a host and a version; the REST paths follow it.
 ENDPOINT = re.compile(r".*/[^/]+/$")
@@ -22,7 +22,8 @@ ATTRIBUTION = {"goog-pulumi-provisioned": "true"}
 
 @dataclass(frozen=True)
 class Service:
-    """One Google API: the names of its custom endpoint, and the version that library calls insist on."""
+    """One Google API: the names of its custom endpoint, and the version that library calls insist
+    on."""
 
     env: str
     key: str
@@ -65,7 +66,8 @@ def with_environment(inputs: Mapping[str, Any], environment: Mapping[str, str]) 
 class Settings:
     """The configured provider.
 
-    wait_scale: every wait of the stand-in is multiplied by it (STANDIN_WAIT_SCALE, default 1); the order
+    wait_scale: every wait of the stand-in is multiplied by it (STANDIN_WAIT_SCALE, default 1);
+    the order
         and the number of the calls do not depend on it.
     """
 
@@ -89,9 +91,10 @@ class Settings:
         base = dict(self.endpoints).get(service)
         if base is None:
             name = f"GOOGLE_{SERVICES[service].env}_CUSTOM_ENDPOINT"
-            raise Refused(
-                f"this is a stand-in for the Google provider and never calls Google: {name} is not set. "
-                "Nothing was sent. Run it in a local cloud (mayfly local up), or install the real provider"
+            raise RefusedError(
+                "this is a stand-in for the Google provider and never calls Google: "
+                f"{name} is not set. Nothing was sent. Run it in a local cloud "
+                "(mayfly local up), or install the real provider"
             )
         return base
 
@@ -122,8 +125,9 @@ def _endpoints(inputs: Mapping[str, Any], environment: Mapping[str, str]) -> dic
         if not base:
             continue
         if not ENDPOINT.match(base):
-            raise Refused(
-                f'"{service.key}_custom_endpoint" ({base}) must be a URL that ends in a version and "/"'
+            raise RefusedError(
+                f'"{service.key}_custom_endpoint" ({base}) must be a URL that ends in a '
+                f'version and "/"'
             )
         if service.version:  # library-based calls drop the last segment and add their own version
             base = base.rstrip("/").rpartition("/")[0] + f"/{service.version}/"

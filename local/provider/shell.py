@@ -1,4 +1,5 @@
-"""The command provider's stand-in: `command:local:Command`, whose scripts run when the resource is made,
+"""The command provider's stand-in: `command:local:Command`, whose scripts run when the resource
+is made,
 changed and deleted."""
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from .log import Log
+from .messages import Checked, Difference, RefusedError, Request, Urn
 from .values import UNKNOWN, Object, has_unknown
-from .wire import Checked, Difference, Log, Refused, Request, Urn
 
 VERSION = "1.2.1"
 TOKEN = "command:local:Command"
@@ -62,11 +64,11 @@ class Commands:
         """It has no configuration."""
 
     def invoke(self, token: str, arguments: Object) -> Object:
-        raise Refused(f"the stand-in does not know {token}: it knows {TOKEN} only")
+        raise RefusedError(f"the stand-in does not know {token}: it knows {TOKEN} only")
 
     def check(self, request: Request) -> Checked:
         if request.urn.type != TOKEN:
-            raise Refused(
+            raise RefusedError(
                 f"unrecognized resource type {request.urn.type}: the stand-in knows {TOKEN} only"
             )
         given = {key: value for key, value in request.inputs.items() if value is not None}
@@ -139,7 +141,7 @@ class Commands:
                 if status > 0
                 else f"signal: {signal.strsignal(-status)}".lower()
             )
-            raise Refused(f"{cause}: running {json.dumps(script)}:\n{''.join(output.both)}")
+            raise RefusedError(f"{cause}: running {json.dumps(script)}:\n{''.join(output.both)}")
         return {"stdout": output.text("stdout"), "stderr": output.text("stderr")}
 
     def _start(self, inputs: Object, script: str, old: Object) -> subprocess.Popen[str]:
@@ -164,7 +166,9 @@ class Commands:
                 start_new_session=True,
             )
         except OSError as error:
-            raise Refused(f"{error.strerror}: running {json.dumps(script)}:\n{error}") from error
+            raise RefusedError(
+                f"{error.strerror}: running {json.dumps(script)}:\n{error}"
+            ) from error
         with self._lock:
             self._running.add(process)
         return process

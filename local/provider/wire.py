@@ -1,4 +1,5 @@
-"""A Pulumi provider plugin over gRPC: requests in, plain Python values to the provider, answers out."""
+"""A Pulumi provider plugin over gRPC: requests in, plain Python values to the provider, answers
+out."""
 
 from __future__ import annotations
 
@@ -6,16 +7,18 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import grpc
 from google.protobuf import empty_pb2
 
 from . import protocol
+from .log import Log
+from .messages import Checked, Difference, PartlyDoneError, RefusedError, Request, Urn
 from .values import Object, from_struct, to_struct
 
 MAX_MESSAGE_BYTES = 400 * 1024 * 1024
@@ -30,67 +33,8 @@ KINDS = {
 }
 
 
-class Refused(Exception):
-    """The provider's answer is an error; its text reaches the user as it is."""
-
-
-class PartlyDone(Exception):
-    """Something was made or changed, and then it failed: the engine keeps `properties` as its state."""
-
-    def __init__(self, resource_id: str, properties: Object, inputs: Object, reason: str) -> None:
-        super().__init__(reason)
-        self.resource_id, self.properties, self.inputs = resource_id, properties, inputs
-
-
-@dataclass(frozen=True)
-class Urn:
-    """The engine's name of a resource."""
-
-    text: str
-
-    @property
-    def type(self) -> str:
-        return self.text.split("::")[2].split("$")[-1]
-
-    @property
-    def name(self) -> str:
-        return "::".join(self.text.split("::")[3:])
-
-
-@dataclass
-class Checked:
-    """Inputs with their defaults, or what is wrong with them."""
-
-    inputs: Object
-    failures: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Difference:
-    """Paths that differ (kind by path), and what follows from it."""
-
-    changes: dict[str, str] = field(default_factory=dict)
-    replaces: list[str] = field(default_factory=list)
-    delete_before_replace: bool = False
-
-
-@dataclass(frozen=True)
-class Request:
-    """What every call on a resource carries; `ignore` are the program's ignoreChanges."""
-
-    urn: Urn
-    resource_id: str = ""
-    old: Object = field(default_factory=dict)
-    old_inputs: Object = field(default_factory=dict)
-    inputs: Object = field(default_factory=dict)
-    ignore: tuple[str, ...] = ()
-    preview: bool = False
-    timeout_s: float = 0
-    seed: bytes = b""
-
-
 class Provider(Protocol):
-    """What a stand-in implements. Any `Refused` becomes the call's error."""
+    """What a stand-in implements. Any `RefusedError` becomes the call's error."""
 
     def configure_inputs(self, inputs: Object) -> Checked: ...
     def configure(self, inputs: Object) -> None: ...
@@ -104,30 +48,6 @@ class Provider(Protocol):
     def cancel(self) -> None: ...
 
 
-class Log:
-    """Lines into the engine's own log, under a resource's URN. Silent without an engine."""
-
-    def __init__(self, address: str | None = None) -> None:
-        self._stub = None
-        if address:
-            self._stub = protocol.engine_grpc.EngineStub(grpc.insecure_channel(address))
-
-    def _send(self, severity: int, urn: Urn, message: str) -> None:
-        if self._stub is None:
-            return
-        line = protocol.engine.LogRequest(severity=severity, urn=urn.text, message=message)
-        try:
-            self._stub.Log(line, timeout=5)
-        except grpc.RpcError:  # the engine is leaving; the line is lost, the work is not
-            return
-
-    def info(self, urn: Urn, message: str) -> None:
-        self._send(1, urn, message)
-
-    def error(self, urn: Urn, message: str) -> None:
-        self._send(3, urn, message)
-
-
 @dataclass(frozen=True)
 class _Status(grpc.Status):  # type: ignore[misc]
     code: grpc.StatusCode
@@ -135,7 +55,7 @@ class _Status(grpc.Status):  # type: ignore[misc]
     trailing_metadata: tuple[tuple[str, bytes], ...]
 
 
-def _unfinished(error: PartlyDone) -> _Status:
+def _unfinished(error: PartlyDoneError) -> _Status:
     detail = protocol.provider.ErrorResourceInitFailed(
         id=error.resource_id,
         properties=to_struct(error.properties),
@@ -152,9 +72,9 @@ def _unfinished(error: PartlyDone) -> _Status:
 def _errors(context: grpc.ServicerContext) -> Iterator[None]:
     try:
         yield
-    except Refused as error:
+    except RefusedError as error:
         context.abort(grpc.StatusCode.UNKNOWN, str(error))
-    except PartlyDone as error:
+    except PartlyDoneError as error:
         context.abort_with_status(_unfinished(error))
 
 
@@ -289,7 +209,8 @@ def _difference(difference: Difference) -> Any:
 
 
 def serve(arguments: list[str], version: str, make: Callable[[Log], Provider]) -> None:
-    """Run as a plugin: print the port, answer until the engine ends us (SIGINT, SIGTERM or its death)."""
+    """Run as a plugin: print the port, answer until the engine ends us (SIGINT, SIGTERM or its
+    death)."""
     address = next((word for word in arguments if not word.startswith("-")), None)
     provider = make(Log(address))
     options = [
@@ -312,10 +233,3 @@ def serve(arguments: list[str], version: str, make: Callable[[Log], Provider]) -
     provider.cancel()
     server.stop(0.5).wait()
     sys.stdout.flush()
-
-
-def variables_of(inputs: Mapping[str, Any]) -> Object:
-    """Provider configuration without the engine's own keys."""
-    return {
-        key: value for key, value in inputs.items() if key not in ("version", "pluginDownloadURL")
-    }

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from local.provider.google import Google
-from local.provider.wire import Log, Request, Urn
+from local.provider.log import Log
+from local.provider.messages import Request, Urn
 from tests.conftest import SHARED
 from tests.provider.playback import Playback, playing
 

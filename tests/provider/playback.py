@@ -1,4 +1,5 @@
-"""A REST server that plays back answers, in order per method and address, and keeps what it was asked."""
+"""A REST server that plays back answers, in order per method and address, and keeps what it was
+asked."""
 
 from __future__ import annotations
 

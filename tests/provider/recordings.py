@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from local.provider.google import Google
+from local.provider.messages import Difference, Request, Urn
 from local.provider.values import ARCHIVE, ASSET, SIGNATURE, Object, plain
-from local.provider.wire import Difference, Request, Urn
 from tests.conftest import SHARED
 from tests.provider.playback import Asked
 

@@ -9,8 +9,8 @@ import pytest
 
 from local.provider.client import WAITS_S
 from local.provider.google import Google
+from local.provider.messages import PartlyDoneError, RefusedError
 from local.provider.values import Secret, plain
-from local.provider.wire import PartlyDone, Refused
 from tests.provider.conftest import Waits, asking, configured
 from tests.provider.playback import DROP, Playback
 
@@ -82,7 +82,8 @@ def test_instance_is_watched_until_it_runs_when_it_is_made(
 def test_instance_state_hides_keys_when_it_is_read_back(
     playback: Playback, provider: Google
 ) -> None:
-    """`boot_disk` as a whole is secret in the real provider; a program that prints it must learn so here."""
+    """`boot_disk` as a whole is secret in the real provider; a program that prints it must learn
+    so here."""
     record_vm(playback)
     _, state = provider.create(asking(INSTANCE, inputs=VM))
 
@@ -98,7 +99,7 @@ def test_instance_is_lost_when_it_vanishes_before_it_runs(
     for _ in range(21):
         playback.add("GET", LOOK, error(404, "was not found", "notFound"), 404)
 
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         made(provider)
 
     assert str(refused.value) == (
@@ -109,15 +110,17 @@ def test_instance_is_lost_when_it_vanishes_before_it_runs(
 
 
 def test_create_prints_two_diagnostics_when_it_fails(playback: Playback, provider: Google) -> None:
-    """The ladder reads the second one; the first, with its own prefix, is there to confuse it as in real life."""
+    """The ladder reads the second one; the first, with its own prefix, is there to confuse it as
+    in real life."""
     body = error(403, "Quota 'X' exceeded.  Limit: 0.0 in region r.", "quotaExceeded")
     playback.add("POST", f"{ZONE}/instances?alt=json", body, 403)
 
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         made(provider)
 
     text = (
-        "Error creating instance: googleapi: Error 403: Quota 'X' exceeded.  Limit: 0.0 in region r., "
+        "Error creating instance: googleapi: Error 403: Quota 'X' exceeded.  "
+        "Limit: 0.0 in region r., "
         "quotaExceeded"
     )
     assert str(refused.value) == f"1 error occurred:\n\t* {text}\n\n"
@@ -127,7 +130,8 @@ def test_create_prints_two_diagnostics_when_it_fails(playback: Playback, provide
 
 
 def test_create_tries_again_when_google_is_busy(playback: Playback, provider: Google) -> None:
-    """503 and 429 are retried in growing steps; the VM made by the first try then shows as a 409."""
+    """503 and 429 are retried in growing steps; the VM made by the first try then shows as a
+    409."""
     busy = error(503, "The service is currently unavailable.", "backendError")
     exists = error(409, "The resource 'x' already exists", "alreadyExists")
     for body, status in (
@@ -137,7 +141,9 @@ def test_create_tries_again_when_google_is_busy(playback: Playback, provider: Go
     ):
         playback.add("POST", f"{ZONE}/instances?alt=json", body, status)
 
-    with pytest.raises(Refused, match="Error 409: The resource 'x' already exists, alreadyExists"):
+    with pytest.raises(
+        RefusedError, match="Error 409: The resource 'x' already exists, alreadyExists"
+    ):
         made(provider)
 
     assert provider._sleep.seconds == [0.5, 1.0]  # type: ignore[attr-defined]
@@ -150,7 +156,9 @@ def test_create_gives_up_when_google_stays_busy(playback: Playback, provider: Go
     for _ in range(40):
         playback.add("POST", f"{ZONE}/instances?alt=json", busy, 503)
 
-    with pytest.raises(Refused, match="Error 503: The service is currently unavailable., backendE"):
+    with pytest.raises(
+        RefusedError, match=r"Error 503: The service is currently unavailable\., backendE"
+    ):
         made(provider)
 
     assert len(playback.asked) == 32
@@ -167,7 +175,7 @@ def test_create_is_not_repeated_when_the_answer_is_final(
     body = error(status, "no", reason)
     playback.add("POST", f"{ZONE}/instances?alt=json", body, status)
 
-    with pytest.raises(Refused, match=f"googleapi: Error {status}: no, {reason}"):
+    with pytest.raises(RefusedError, match=f"googleapi: Error {status}: no, {reason}"):
         made(provider)
 
     assert len(playback.asked) == 1
@@ -180,7 +188,7 @@ def test_create_is_not_repeated_when_the_connection_drops(
     playback.add("POST", f"{ZONE}/instances?alt=json", DROP)
 
     with pytest.raises(
-        Refused, match=r'Error creating instance: Post "http://.*/instances\?alt=json": EOF'
+        RefusedError, match=r'Error creating instance: Post "http://.*/instances\?alt=json": EOF'
     ):
         made(provider)
 
@@ -190,7 +198,7 @@ def test_create_fails_when_nobody_answers(playback: Playback) -> None:
     playback.url = "http://127.0.0.1:9"
     provider = configured(playback)
 
-    with pytest.raises(Refused, match="connect: connection refused"):
+    with pytest.raises(RefusedError, match="connect: connection refused"):
         made(provider)
 
 
@@ -203,7 +211,7 @@ def test_create_is_refused_when_no_endpoint_is_set(playback: Playback) -> None:
         del os.environ[name]
     provider.configure({})
 
-    with pytest.raises(Refused, match="GOOGLE_COMPUTE_CUSTOM_ENDPOINT is not set"):
+    with pytest.raises(RefusedError, match="GOOGLE_COMPUTE_CUSTOM_ENDPOINT is not set"):
         made(provider)
     assert playback.asked == []
 
@@ -217,13 +225,14 @@ def test_token_is_refused_when_there_is_no_metadata_server(playback: Playback) -
         os.environ.pop(name, None)
     provider.configure({})
 
-    with pytest.raises(Refused, match="no Google credentials"):
+    with pytest.raises(RefusedError, match="no Google credentials"):
         made(provider)
     assert playback.asked == []
 
 
 def test_token_comes_from_the_metadata_server_when_none_is_given(playback: Playback) -> None:
-    """The reaper runs this provider as its own service account, without a token in its environment."""
+    """The reaper runs this provider as its own service account, without a token in its
+    environment."""
     import os
 
     path = "/computeMetadata/v1/instance/service-accounts/default/token"
@@ -243,7 +252,8 @@ def test_token_comes_from_the_metadata_server_when_none_is_given(playback: Playb
 def test_operation_error_names_no_code_when_there_is_no_capacity(
     playback: Playback, provider: Google
 ) -> None:
-    """Pulumi's text never holds the code or zonesAvailable: whoever parses it must live with that."""
+    """Pulumi's text never holds the code or zonesAvailable: whoever parses it must live with
+    that."""
     failure = {
         "code": "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS",
         "message": "The zone does not have enough resources.",
@@ -256,7 +266,7 @@ def test_operation_error_names_no_code_when_there_is_no_capacity(
     operation = {"name": "op", "status": "DONE", "error": {"errors": [failure]}}
     playback.add("POST", f"{ZONE}/instances?alt=json", operation)
 
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         made(provider)
 
     text = str(refused.value)
@@ -283,7 +293,8 @@ def test_read_drops_the_resource_when_google_answers_404(
 def test_read_shows_drift_in_the_inputs_when_somebody_changed_the_vm(
     playback: Playback, provider: Google
 ) -> None:
-    """Only what moved: everything else keeps the program's own spelling, or every refresh is a diff."""
+    """Only what moved: everything else keeps the program's own spelling, or every refresh is a
+    diff."""
     old = {
         **VM,
         "project": "proj",
@@ -338,14 +349,15 @@ def test_read_imports_when_only_the_id_is_known(playback: Playback, provider: Go
 def test_delete_fails_on_a_missing_resource_only_when_the_real_one_does(
     playback: Playback, provider: Google, token: str, identity: str, path: str, tolerant: bool
 ) -> None:
-    """A VM that ended itself makes a plain destroy fail: the reaper must refresh, and tests must see why."""
+    """A VM that ended itself makes a plain destroy fail: the reaper must refresh, and tests must
+    see why."""
     playback.add("DELETE", f"{path}?alt=json", error(404, "'n' was not found", "notFound"), 404)
     request = asking(token, resource_id=identity, old={"name": "n", "project": "proj"})
 
     if tolerant:
         provider.delete(request)
         return
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         provider.delete(request)
     assert str(refused.value) == (
         f"deleting {request.urn.text}: 1 error occurred:\n\t* Error deleting instance: "
@@ -365,7 +377,7 @@ def test_delete_is_refused_when_the_state_protects_it(
 ) -> None:
     """Protection acts from state, before any call."""
     identity = "projects/proj/zones/us-central1-a/instances/n"
-    with pytest.raises(Refused, match=text):
+    with pytest.raises(RefusedError, match=text):
         provider.delete(asking(INSTANCE, resource_id=identity, old={"name": "n", **old}))
     assert playback.asked == []
 
@@ -379,7 +391,7 @@ def test_update_keeps_the_old_state_when_a_call_fails(playback: Playback, provid
     playback.add("POST", f"{ZONE}/instances/mayfly-dev/setTags?alt=json", denied, 403)
     identity = "projects/proj/zones/us-central1-a/instances/mayfly-dev"
 
-    with pytest.raises(PartlyDone) as partly:
+    with pytest.raises(PartlyDoneError) as partly:
         provider.update(asking(INSTANCE, resource_id=identity, old=old, inputs=inputs))
 
     assert partly.value.properties == old
@@ -527,7 +539,7 @@ def test_bucket_is_kept_when_it_holds_objects(playback: Playback, provider: Goog
     token = "gcp:storage/bucket:Bucket"
     old = {"name": "weights", "project": "proj", "forceDestroy": False}
 
-    with pytest.raises(Refused, match="bucket weights without `force_destroy` set to true"):
+    with pytest.raises(RefusedError, match="bucket weights without `force_destroy` set to true"):
         provider.delete(asking(token, resource_id="weights", old=old))
     assert not [a for a in playback.asked if a.method == "DELETE"]
 
@@ -539,7 +551,7 @@ def test_function_stays_in_state_when_its_build_fails(playback: Playback, provid
     playback.add("POST", f"{base}/functions?alt=json&functionId=reaper", failed)
     inputs = {"name": "reaper", "location": "us-central1"}
 
-    with pytest.raises(PartlyDone) as partly:
+    with pytest.raises(PartlyDoneError) as partly:
         provider.create(asking("gcp:cloudfunctionsv2/function:Function", inputs=inputs))
 
     assert partly.value.resource_id == "projects/proj/locations/us-central1/functions/reaper"

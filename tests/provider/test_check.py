@@ -75,7 +75,10 @@ def vm(**more: Any) -> dict[str, Any]:
                 "sourceTags": ["a"],
                 "sourceServiceAccounts": ["b"],
             },
-            'Conflicting configuration arguments. "source_service_accounts": conflicts with source_tags',
+            (
+                'Conflicting configuration arguments. "source_service_accounts": '
+                "conflicts with source_tags"
+            ),
         ),
         (BUCKET, {"location": "us", "labels": {"Mayfly": "x"}}, '"Mayfly" is an invalid label key'),
         (ACCOUNT, {"accountId": "abc"}, "doesn't match regexp \"^(?:[a-z](?:[-a-z0-9]{4,28}"),
@@ -105,7 +108,8 @@ def vm(**more: Any) -> dict[str, Any]:
 def test_check_refuses_when_the_real_provider_would(
     provider: Google, token: str, inputs: dict[str, Any], text: str
 ) -> None:
-    """A typo that passes here would cost a failed launch, or a VM without its deadline, at Google."""
+    """A typo that passes here would cost a failed launch, or a VM without its deadline, at
+    Google."""
     checked = provider.check(asking(token, inputs=inputs))
 
     assert any(text in failure for failure in checked.failures), checked.failures
@@ -120,7 +124,8 @@ def test_check_reports_every_problem_when_there_are_several(provider: Google) ->
 
 
 def test_check_fills_in_defaults_when_inputs_leave_them_out(provider: Google) -> None:
-    """State must hold the defaults and their names, or the next diff sees changes that nobody made."""
+    """State must hold the defaults and their names, or the next diff sees changes that nobody
+    made."""
     checked = provider.check(asking(INSTANCE, inputs=vm()))
 
     assert not checked.failures
@@ -168,7 +173,7 @@ def test_check_converts_numbers_when_they_come_as_text(provider: Google) -> None
 
 def test_check_refuses_a_type_when_it_has_no_table(provider: Google) -> None:
     """A type that the stand-in does not know must not look as if it worked."""
-    from local.provider.wire import Refused
+    from local.provider.messages import RefusedError
 
-    with pytest.raises(Refused, match="unrecognized resource type"):
+    with pytest.raises(RefusedError, match="unrecognized resource type"):
         provider.check(asking("gcp:pubsub/topic:Topic", inputs={}))

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from local.provider.messages import RefusedError
 from local.provider.shell import Commands
 from local.provider.values import UNKNOWN
-from local.provider.wire import Refused
 from tests.provider.conftest import LoggedLines, asking
 
 COMMAND = "command:local:Command"
@@ -75,7 +75,7 @@ def test_create_logs_only_what_it_was_told_to(
 
 def test_create_fails_as_the_real_one_when_the_script_fails(commands: Commands) -> None:
     """Exit status, script and output: that is all a user has to go by."""
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         created(commands, create='echo "no zone"; exit 3')
 
     assert str(refused.value) == 'exit status 3: running "echo \\"no zone\\"; exit 3":\nno zone\n'
@@ -184,7 +184,7 @@ def test_scripts_end_when_the_engine_cancels(commands: Commands) -> None:
     failure: list[str] = []
 
     def run() -> None:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RefusedError) as refused:
             created(commands, create="echo started; sleep 300 & wait")
         failure.append(str(refused.value))
 
@@ -204,7 +204,7 @@ def test_script_ends_when_its_time_is_over(commands: Commands) -> None:
     """customTimeouts bound a script that waits for something that never comes."""
     request = asking(COMMAND, inputs={"create": "sleep 300"}, timeout_s=0.2)
 
-    with pytest.raises(Refused, match="signal: terminated"):
+    with pytest.raises(RefusedError, match="signal: terminated"):
         commands.create(request)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from local.provider.google import Google
+from local.provider.messages import Difference, RefusedError
 from local.provider.same import image
 from local.provider.values import UNKNOWN
-from local.provider.wire import Difference, Refused
 from tests.provider.conftest import asking, configured
 from tests.provider.playback import Playback
 
@@ -72,7 +72,8 @@ def provider(playback: Playback) -> Google:
 
 
 def test_diff_finds_nothing_when_only_the_spelling_differs(provider: Google) -> None:
-    """Short names, links, scope aliases and the order of a set are the same thing: no second launch."""
+    """Short names, links, scope aliases and the order of a set are the same thing: no second
+    launch."""
     state = {"bootDisk": {**STATE["bootDisk"], "mode": "READ_WRITE"}}
 
     assert diff(provider, INPUTS, state=state).changes == {}
@@ -107,7 +108,8 @@ def test_diff_replaces_the_vm_only_when_the_property_cannot_change(
 def test_diff_replaces_the_vm_when_its_image_family_ends_in_more_than_the_architecture(
     provider: Google,
 ) -> None:
-    """The real provider does this to a running VM on a plain second `up`: mayfly must never rely on a family."""
+    """The real provider does this to a running VM on a plain second `up`: mayfly must never rely
+    on a family."""
     family = IMAGE.removesuffix("-v20261110")
     path = "bootDisk.initializeParams.image"
     inputs = changed(path, f"projects/images/global/images/family/{family}")
@@ -192,7 +194,7 @@ def test_diff_is_refused_when_an_ingress_rule_has_no_source(provider: Google) ->
     inputs = {"network": "n", "direction": "INGRESS", "allows": [{"protocol": "tcp"}]}
 
     with pytest.raises(
-        Refused, match="one of source_tags, source_ranges, or source_service_accounts"
+        RefusedError, match="one of source_tags, source_ranges, or source_service_accounts"
     ):
         provider.create(asking(token, inputs=inputs, preview=True))
 

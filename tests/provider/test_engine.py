@@ -75,7 +75,8 @@ def vanish(api: str) -> None:
 def test_stack_comes_up_changes_and_goes_when_the_engine_drives_the_stand_ins(
     tmp_path: Path,
 ) -> None:
-    """The whole life that `make demo` rests on, with every refusal that teaches an operator something."""
+    """The whole life that `make demo` rests on, with every refusal that teaches an operator
+    something."""
     world = World("proj", machines=NoMachines())
     with serving(world) as (api, stop):
         environment = {**endpoints(api), "GOOGLE_PROJECT": "proj"}

@@ -50,7 +50,8 @@ def test_program_prints_into_the_engines_log(stack: Stack) -> None:
 
 
 def test_program_imports_what_lies_beside_it(stack: Stack) -> None:
-    """`__main__.py` imports the project's own packages, whatever folder the engine was started in."""
+    """`__main__.py` imports the project's own packages, whatever folder the engine was started
+    in."""
     (stack.folder / "beside.py").write_text("VALUE = 'from beside'\n")
     stack.program("import pulumi\nfrom beside import VALUE\npulumi.export('value', VALUE)\n")
 
@@ -70,7 +71,7 @@ def test_engine_ends_at_once_when_the_program_is_done(stack: Stack) -> None:
     assert "KeyboardInterrupt" not in text
 
 
-class Abandoned(Exception):
+class AbandonedError(Exception):
     """The call was aborted."""
 
 
@@ -81,7 +82,7 @@ class Context:
         return True
 
     def abort(self, code: Any, details: str) -> None:
-        raise Abandoned(details)
+        raise AbandonedError(details)
 
 
 def plugin(kind: str, tmp_path: Path) -> Any:
@@ -111,5 +112,5 @@ def test_policy_packs_report_what_they_print_and_how_they_end(tmp_path: Path) ->
 
 def test_host_refuses_plugins_that_it_cannot_run(tmp_path: Path) -> None:
     """One plain message instead of a plugin that never answers."""
-    with pytest.raises(Abandoned, match="policy packs only"):
+    with pytest.raises(AbandonedError, match="policy packs only"):
         list(Host().RunPlugin(plugin("resource", tmp_path), Context()))

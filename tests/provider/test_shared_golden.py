@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from local.provider.messages import RefusedError
 from local.provider.values import Object
-from local.provider.wire import Refused
 from tests.provider.conftest import configured
 from tests.provider.playback import DROP, Playback, playing
 from tests.provider.recordings import (
@@ -79,7 +79,8 @@ def recorded(folder: str, phase: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("folder", sorted(STORIES))
 def test_provider_makes_the_recorded_calls_when_a_stack_lives(folder: str, tmp_path: Path) -> None:
-    """Create, no change, refresh, change in place, destroy: what Google would see is what it was seen to see."""
+    """Create, no change, refresh, change in place, destroy: what Google would see is what it was
+    seen to see."""
     names, changes = STORIES[folder]
     lives = [life(name, tmp_path) for name in names]
     with playing(recorded(folder, UP)) as server:
@@ -306,7 +307,7 @@ def test_failed_insert_reads_as_recorded(name: str, tmp_path: Path) -> None:
         if not text:
             one.create(provider)
         else:
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(RefusedError) as refused:
                 one.create(provider)
             ours = str(refused.value).replace(server.url, "http://127.0.0.1:PORT")
             assert ours.strip() == text.strip()

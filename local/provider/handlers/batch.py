@@ -1,4 +1,5 @@
-"""Calls that several resources share: the first to ask waits for the others, then one call serves all."""
+"""Calls that several resources share: the first to ask waits for the others, then one call serves
+all."""
 
 from __future__ import annotations
 

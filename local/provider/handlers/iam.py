@@ -1,4 +1,5 @@
-"""IAM members: one member of one binding of a policy, by reading, changing and writing the whole policy."""
+"""IAM members: one member of one binding of a policy, by reading, changing and writing the whole
+policy."""
 
 from __future__ import annotations
 
@@ -10,8 +11,9 @@ from typing import Any
 
 from ..change import Change
 from ..client import ApiError, Call
+from ..failures import FailedError, step
 from ..operations import is_missing
-from ..resource import SCOPES, Failed, Resource, step
+from ..resource import SCOPES, Resource
 from ..rest import Names
 from ..values import Object
 from .batch import Batch
@@ -20,6 +22,8 @@ CONFLICTS = (409, 412)
 TRIES = 10
 Policy = Object
 Edit = Callable[[Policy], Policy]
+_LOCKS: dict[str, threading.Lock] = defaultdict(threading.Lock)
+_BATCH: Batch[Edit] = Batch()
 
 
 def _condition(value: Object | None) -> Object | None:
@@ -81,9 +85,6 @@ def without_member(policy: Policy, role: str, member: str, condition: Object | N
 class IamMember(Resource):
     """Writers of one policy take turns; a project's are gathered for 3 s and written at once."""
 
-    _locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
-    _batch: Batch[Edit] = Batch()
-
     def names(self, values: Any) -> Names:
         names = super().names(values)
         for key in ("role", "member", *SCOPES):
@@ -123,14 +124,17 @@ class IamMember(Resource):
 
     def _edit(self, names: Names, edit: Edit) -> None:
         """Read, change and write the policy, then look three times whether it holds."""
-        what = f'Error applying IAM policy for {self.table.token.split(":")[1].split("/")[0]} "{self._of(names)}"'
+        what = (
+            f"Error applying IAM policy for "
+            f'{self.table.token.split(":")[1].split("/")[0]} "{self._of(names)}"'
+        )
         if batch_s := self._rule.get("batch_s"):
-            self._batch.run(
+            _BATCH.run(
                 self._of(names), edit, lambda: self.client.wait(batch_s),
                 lambda edits: self._apply(names, edits, what),
             )  # fmt: skip
             return
-        with self._locks[self._of(names)]:
+        with _LOCKS[self._of(names)]:
             self._apply(names, [edit], what)
 
     def _apply(self, names: Names, edits: list[Edit], what: str) -> None:
@@ -157,7 +161,7 @@ class IamMember(Resource):
         self._edit(names, lambda policy: with_member(policy, role, member, condition))
         found = self._read(names, inputs)
         if found is None:
-            raise Failed(
+            raise FailedError(
                 f"{role} for {member} is not in the policy of {self._of(names)} after its write"
             )
         return self._identity(names, inputs), found
@@ -176,7 +180,9 @@ class IamMember(Resource):
         except ApiError as error:
             if is_missing(error):
                 return None
-            raise Failed(f"Error retrieving IAM policy for {self._of(names)}: {error}") from error
+            raise FailedError(
+                f"Error retrieving IAM policy for {self._of(names)}: {error}"
+            ) from error
         condition = _condition(values.get("condition"))
         binding = _merged(policy).get(_key({"role": values["role"], "condition": condition}), {})
         if values["member"].lower() not in [m.lower() for m in binding.get("members", [])]:
@@ -200,13 +206,13 @@ class IamMember(Resource):
 
     def read(self, resource_id: str, old: Object) -> tuple[str, Object] | None:
         if not old:
-            raise Failed("the stand-in cannot import IAM members")
+            raise FailedError("the stand-in cannot import IAM members")
         names = self.names(old)
         found = self._read(names, old)
         return None if found is None else (resource_id, found)
 
     def update(self, resource_id: str, inputs: Object, old: Object, found: list[Change]) -> Object:
-        raise Failed("IAM members have no update: every change replaces")
+        raise FailedError("IAM members have no update: every change replaces")
 
     def delete(self, resource_id: str, old: Object) -> None:
         names, condition = self.names(old), _condition(old.get("condition"))
@@ -214,9 +220,9 @@ class IamMember(Resource):
         try:
             self._edit(names, lambda policy: without_member(policy, role, member, condition))
             self._policy(names)
-        except Failed as error:
+        except FailedError as error:
             if not (isinstance(error.__cause__, ApiError) and is_missing(error.__cause__)):
                 raise
         except ApiError as error:
             if not is_missing(error):
-                raise Failed(str(error)) from error
+                raise FailedError(str(error)) from error

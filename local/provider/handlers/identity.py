@@ -7,7 +7,8 @@ from typing import Any
 from .. import rest
 from ..change import Change, plan
 from ..client import ApiError, Call
-from ..resource import Failed, Resource, step
+from ..failures import FailedError, step
+from ..resource import Resource
 from ..rest import Names
 from ..values import Object
 
@@ -43,7 +44,7 @@ class Account(_Library):
         try:
             with step("Error creating service account"):
                 self.call("POST", f"projects/{names['project']}/serviceAccounts", body)
-        except Failed as error:
+        except FailedError as error:
             cause = error.__cause__
             exists = isinstance(cause, ApiError) and cause.status == 409
             if not (exists and inputs.get("createIgnoreAlreadyExists")):
@@ -67,7 +68,7 @@ class Account(_Library):
             steady = steady + 1 if shows else 0
             if answer is not None and steady == STEADY_READS:
                 return answer
-        raise Failed(
+        raise FailedError(
             f"Error reading service account after creation: {names['email']} does not show up"
         )
 
@@ -108,7 +109,7 @@ class CustomRole(_Library):
     def insert(self, names: Names, inputs: Object) -> None:
         found = self.fetch(names, {})
         if found is not None and not found.get("deleted"):
-            raise Failed(
+            raise FailedError(
                 f"Custom project role {self.identity(names)} already exists and must be imported"
             )
         role = self._role(inputs)

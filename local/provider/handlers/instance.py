@@ -1,4 +1,5 @@
-"""compute.Instance: made in one call, watched until it runs, changed by one call a group of properties."""
+"""compute.Instance: made in one call, watched until it runs, changed by one call a group of
+properties."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ from typing import Any
 from .. import rest
 from ..change import Change, plan
 from ..client import ApiError, Call
+from ..failures import FailedError, step
 from ..operations import is_missing
-from ..resource import Failed, Resource, step
+from ..resource import Resource
 from ..rest import Names
 from ..same import last, relative
 from ..values import Object
@@ -48,7 +50,8 @@ class Instance(Resource):
                 own = link.partition("projects/")[2].partition("/")[0]
                 if own != project:
                     found.append(
-                        f"project in subnetwork's self_link {own!r} must match subnetwork_project {project!r}"
+                        f"project in subnetwork's self_link {own!r} must match "
+                        f"subnetwork_project {project!r}"
                     )
         return found
 
@@ -122,23 +125,27 @@ class Instance(Resource):
     def _apply_checks(inputs: Object) -> None:
         for nic in inputs["networkInterfaces"]:
             if not any(nic.get(key) for key in ("network", "subnetwork", "networkAttachment")):
-                raise Failed(
-                    "Error creating instance: exactly one of network, subnetwork or network_attachment must be provided"
+                raise FailedError(
+                    "Error creating instance: exactly one of network, subnetwork or "
+                    "network_attachment must be provided"
                 )
         script, in_metadata = inputs.get("metadataStartupScript"), inputs.get("metadata") or {}
         if script and in_metadata.get("startup-script", script) != script:
-            raise Failed(
-                "Error creating metadata: Cannot provide both metadata_startup_script and metadata.startup-script."
+            raise FailedError(
+                "Error creating metadata: Cannot provide both metadata_startup_script "
+                "and metadata.startup-script."
             )
         affinity = inputs.get("reservationAffinity") or {}
         specific = affinity.get("type") == "SPECIFIC_RESERVATION"
         if affinity and specific != bool(affinity.get("specificReservation")):
-            raise Failed(
-                "Error creating reservation affinity: specific_reservation must be set exactly for type SPECIFIC_RESERVATION"
+            raise FailedError(
+                "Error creating reservation affinity: specific_reservation must be set "
+                "exactly for type SPECIFIC_RESERVATION"
             )
 
     def _image(self, name: str | None, names: Names) -> str | None:
-        """A full path is sent as it is; a short name is looked up: as an image, then as a family."""
+        """A full path is sent as it is; a short name is looked up: as an image, then as a
+        family."""
         if name is None or name.startswith(("projects/", "https://", "http://")):
             return name
         project, _, short = name.rpartition("/")
@@ -166,10 +173,13 @@ class Instance(Resource):
 
     @staticmethod
     def _no_image(name: str) -> str:
-        raise Failed(f"Error resolving image name '{name}': Could not find image or family {name}")
+        raise FailedError(
+            f"Error resolving image name '{name}': Could not find image or family {name}"
+        )
 
     def _wait_for_running(self, names: Names) -> None:
-        """Look until the VM runs. What stopped meanwhile counts as pending, as in the real provider."""
+        """Look until the VM runs. What stopped meanwhile counts as pending, as in the real
+        provider."""
         started, passed_s, lost, status = time.monotonic(), 0.0, 0, ""
         wait_s: float = FIRST_LOOK_S
         looks = iter(LOOKS_S)
@@ -181,17 +191,19 @@ class Instance(Resource):
             if answer is None:
                 lost += 1
                 if lost == LOST_AFTER:
-                    raise Failed(
-                        "Error waiting for status: Error waiting for instance to reach desired status "
+                    raise FailedError(
+                        "Error waiting for status: Error waiting for instance to reach desired "
+                        "status "
                         f"RUNNING: couldn't find resource ({LOST_AFTER} retries)"
                     )
                 continue
             lost, status = 0, str(answer.get("status"))
             if status == "RUNNING":
                 return
-        raise Failed(
+        raise FailedError(
             "Error waiting for status: Error waiting for instance to reach desired status RUNNING: "
-            f"timeout while waiting for state to become 'RUNNING' (last state: '{status}', timeout: 20m0s)"
+            f"timeout while waiting for state to become 'RUNNING' (last state: "
+            f"'{status}', timeout: 20m0s)"
         )
 
     def _look(self, names: Names) -> Object | None:
@@ -250,7 +262,9 @@ class Instance(Resource):
         with step(f"Error updating instance {resource_id}"):
             current = self._look(names)
             if current is None:
-                raise Failed(f"Error updating instance {resource_id}: the instance was not found")
+                raise FailedError(
+                    f"Error updating instance {resource_id}: the instance was not found"
+                )
             labels = self.labels_after(inputs, old)[1]
             wanted = plan(self.table.fields, inputs, old)
             Update(self, names, current, wanted).run(found, labels)
@@ -258,7 +272,7 @@ class Instance(Resource):
 
     def remove(self, names: Names, old: Object) -> None:
         if old.get("deletionProtection"):
-            raise Failed(
+            raise FailedError(
                 f"Cannot delete instance {names['name']}: instance Deletion Protection is enabled. "
                 'Set deletion_protection to false for this resource and run "terraform apply" '
                 "before attempting to delete it."

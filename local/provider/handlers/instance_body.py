@@ -70,7 +70,8 @@ def metadata(given: Object | None, startup_script: str | None) -> Object:
 
 
 def scheduling(given: Object | None) -> Object:
-    """How and how long the VM runs. What is not set goes as null, "" or [null]: Google tells these apart."""
+    """How and how long the VM runs. What is not set goes as null, "" or [null]: Google tells
+    these apart."""
     if given is None:
         return {"automaticRestart": True}
     body: Object = {

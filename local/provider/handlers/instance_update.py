@@ -1,4 +1,5 @@
-"""Changes of a running instance: each group of properties has its call, in the real provider's order."""
+"""Changes of a running instance: each group of properties has its call, in the real provider's
+order."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..change import Change
 from ..client import Call
-from ..resource import Failed
+from ..failures import FailedError
 from ..rest import Names
 from ..same import relative
 from ..values import Object
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
     from .instance import Instance
 
 NEEDS_A_STOP = (
-    "Changing the machine_type, min_cpu_platform, service_account, enable_display, shielded_instance_config, "
+    "Changing the machine_type, min_cpu_platform, service_account, "
+    "enable_display, shielded_instance_config, "
     "scheduling.node_affinities, scheduling.max_run_duration or "
-    "network_interface.[#d].(network/subnetwork/subnetwork_project) or advanced_machine_features on a started "
-    "instance requires stopping it. To acknowledge this, please set allow_stopping_for_update = true in your "
-    'config. You can also stop it by setting desired_status = "TERMINATED", but the instance will not be '
+    "network_interface.[#d].(network/subnetwork/subnetwork_project) or "
+    "advanced_machine_features on a started "
+    "instance requires stopping it. To acknowledge this, please set "
+    "allow_stopping_for_update = true in your "
+    "config. You can also stop it by setting desired_status = "
+    '"TERMINATED", but the instance will not be '
     "restarted after the update."
 )
 KNOWN_CALLS = frozenset(
@@ -46,7 +51,7 @@ class Update:
         """Make the calls that the changes need; refuse those that need a stop nobody allowed."""
         calls = {change.field.call for change in found}
         if unknown := calls - KNOWN_CALLS:
-            raise Failed(
+            raise FailedError(
                 f"the stand-in does not know how to change this in place: {sorted(unknown)}"
             )
         if "setMetadata" in calls:
@@ -135,7 +140,7 @@ class Update:
             return
         running = self.current.get("status") not in STOPPED
         if running and not self._may_stop():
-            raise Failed(NEEDS_A_STOP)
+            raise FailedError(NEEDS_A_STOP)
         if running:
             self._post("stop", None)
         tops = {change.top for change in needing}

@@ -8,10 +8,13 @@ from collections import defaultdict
 
 from .. import rest
 from ..change import Change, plan
-from ..resource import Failed, Resource, step
+from ..failures import FailedError, step
+from ..resource import Resource
 from ..rest import Names
 from ..same import last
 from ..values import UNKNOWN, Object
+
+_LOCKS: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
 def _regional(body: Object, names: Names) -> Object:
@@ -111,15 +114,16 @@ class Router(Resource):
         custom = [key for key in ("advertisedGroups", "advertisedIpRanges") if bgp.get(key)]
         if custom and bgp.get("advertiseMode", "DEFAULT") == "DEFAULT":
             return [
-                "Error in bgp: advertised groups and ranges cannot be specified when using advertise_mode DEFAULT"
+                (
+                    "Error in bgp: advertised groups and ranges cannot be specified when "
+                    "using advertise_mode DEFAULT"
+                )
             ]
         return []
 
 
 class RouterNat(Resource):
     """An entry of its router's `nats`; writers of one router take turns."""
-
-    _locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def names(self, values: Object) -> Names:
         names = super().names(values)
@@ -131,10 +135,12 @@ class RouterNat(Resource):
         return []
 
     def insert(self, names: Names, inputs: Object) -> None:
-        with self._locks[self.path(names)], step("Error creating RouterNat"):
+        with _LOCKS[self.path(names)], step("Error creating RouterNat"):
             nats = self.call("GET", self.path(names)).get("nats", [])
             if any(nat["name"] == names["name"] for nat in nats):
-                raise Failed(f"Error creating RouterNat: RouterNat {names['name']} already exists")
+                raise FailedError(
+                    f"Error creating RouterNat: RouterNat {names['name']} already exists"
+                )
             self._write(names, [*nats, self._entry(names, inputs)])
 
     def _entry(self, names: Names, inputs: Object) -> Object:
@@ -156,13 +162,13 @@ class RouterNat(Resource):
         return next((nat for nat in router.get("nats", []) if nat["name"] == names["name"]), None)
 
     def patch(self, names: Names, inputs: Object, old: Object, found: list[Change]) -> None:
-        with self._locks[self.path(names)], step("Error updating RouterNat"):
+        with _LOCKS[self.path(names)], step("Error updating RouterNat"):
             nats = self.call("GET", self.path(names)).get("nats", [])
             entry = self._entry(names, plan(self.table.inputs, inputs, old))
             self._write(names, [entry if nat["name"] == names["name"] else nat for nat in nats])
 
     def remove(self, names: Names, old: Object) -> None:
-        with self._locks[self.path(names)]:
+        with _LOCKS[self.path(names)]:
             nats = self.call("GET", self.path(names)).get("nats", [])
             self._write(names, [nat for nat in nats if nat["name"] != names["name"]])
 

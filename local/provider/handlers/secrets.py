@@ -9,7 +9,8 @@ from typing import Any
 
 from ..change import Change
 from ..client import Call
-from ..resource import Failed, Resource, step
+from ..failures import FailedError, step
+from ..resource import Resource
 from ..rest import Names
 from ..same import last, relative
 from ..values import UNKNOWN, Object, Secret
@@ -53,8 +54,9 @@ class SecretManagerSecret(Resource):
 
     def remove(self, names: Names, old: Object) -> None:
         if old.get("deletionProtection"):
-            raise Failed(
-                f"cannot destroy secret {names['secretId']} without setting deletion_protection=false"
+            raise FailedError(
+                f"cannot destroy secret {names['secretId']} without setting "
+                f"deletion_protection=false"
                 " and running `terraform apply`"
             )
         super().remove(names, old)
@@ -92,7 +94,7 @@ class SecretVersion(Resource):
         try:
             base64.b64decode(data, validate=True)
         except binascii.Error as error:
-            raise Failed(f"secret_data is not base64: {error}") from error
+            raise FailedError(f"secret_data is not base64: {error}") from error
         return data
 
     def _switch(self, names: Names, inputs: Object) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..change import Change
+from ..failures import PartFailedError, step
 from ..operations import OperationError
-from ..resource import PartFailed, Resource, step
+from ..resource import Resource
 from ..rest import Names
 from ..values import Object
 
@@ -25,7 +26,7 @@ class Function(Resource):
         except Exception as error:
             if isinstance(error.__cause__, OperationError):
                 kept = {**self.planned(inputs, None), "project": names["project"]}
-                raise PartFailed(self.identity(names), kept, str(error)) from error
+                raise PartFailedError(self.identity(names), kept, str(error)) from error
             raise
         return self.identity(names), self.read_back(names, inputs)
 

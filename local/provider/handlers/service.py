@@ -6,8 +6,9 @@ from typing import Any
 
 from ..change import Change
 from ..client import ApiError, Call
+from ..failures import FailedError, step
 from ..operations import is_missing, wait_long
-from ..resource import Failed, Resource, step
+from ..resource import Resource
 from ..rest import Names
 from ..values import Object
 from .batch import Batch
@@ -63,7 +64,7 @@ class Service(Resource):
             )
             found = self.read(self.identity(names), {**inputs, "project": project})
             if found is None:
-                raise Failed(
+                raise FailedError(
                     f"Error enabling service: {service} is not enabled for project {project}"
                 )
         return self.identity(names), self._state(names, inputs)
@@ -95,7 +96,7 @@ class Service(Resource):
         except ApiError as error:
             if is_missing(error):
                 return None
-            raise Failed(f"Error when reading or editing Project Service: {error}") from error
+            raise FailedError(f"Error when reading or editing Project Service: {error}") from error
         if names["service"] not in self._enabled(project):
             return None
         return self.identity(names), self._state(names, {**old, "service": names["service"]})

@@ -13,8 +13,9 @@ from typing import Any
 from .. import assets, rest
 from ..change import Change, plan
 from ..client import ApiError, Call
+from ..failures import FailedError, step
 from ..operations import is_missing
-from ..resource import Failed, Resource, step
+from ..resource import Resource
 from ..rest import Names
 from ..values import Object, Secret
 
@@ -144,7 +145,7 @@ class Bucket(Storage):
         caches = self.client.call(Call("storage", "GET", f"{path}/anywhereCaches/"))
         objects = self._objects(path)
         if (objects or caches.get("items")) and not old.get("forceDestroy"):
-            raise Failed(
+            raise FailedError(
                 f"Error trying to delete bucket {names['name']} without `force_destroy` set to true"
             )
         for entry in objects:
@@ -191,10 +192,10 @@ class BucketObject(Storage):
         if "source" in inputs:
             try:
                 return assets.content(inputs["source"])
-            except assets.UnreadableAsset as error:
-                raise Failed(str(error)) from error
+            except assets.UnreadableAssetError as error:
+                raise FailedError(str(error)) from error
         if not inputs.get("content"):
-            raise Failed('Error, either "content" or "source" must be specified')
+            raise FailedError('Error, either "content" or "source" must be specified')
         return str(inputs["content"]).encode()
 
     def _upload(self, names: Names, inputs: Object) -> None:
