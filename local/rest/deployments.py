@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from local.children import Children
 from local.rest import function_build
@@ -158,23 +158,15 @@ class Functions:
         return FunctionRuntime(self.world, self._children, snapshot, runs, self._platform)
 
     def _build(self, deployed: Deployed, source: Path) -> None:
-        wanted = deployed.given_source
-        buckets = self.world.of(Buckets)
+        wanted, buckets = deployed.given_source, self.world.of(Buckets)
+        if self._children is None and not buckets.attached:
+            return
+        generation = wanted.get("generation", "")
         with tempfile.TemporaryFile() as archive:
-            try:
-                found = buckets.objects.fetch(
-                    wanted["bucket"], wanted["object"], wanted.get("generation", ""), archive
-                )
-            except ApiError as error:
-                if self._children is None and error.status == 501:
-                    return
-                raise
-            archive.seek(0)
-            fresh = source.with_name("fresh")
-            function_build.unpack(archive, fresh)
-        function_build.check(fresh, deployed.resource["buildConfig"]["entryPoint"])
-        shutil.rmtree(source, ignore_errors=True)
-        fresh.rename(source)
+            found = buckets.objects.fetch(wanted["bucket"], wanted["object"], generation, archive)
+            if self._children is not None:
+                archive.seek(0)
+                _replace_source(archive, source)
         resolved = {k: wanted[k] for k in ("bucket", "object")}
         resolved["generation"] = str(found["generation"])
         with self.world.lock:
@@ -195,3 +187,12 @@ class Functions:
             runtime.stop()
         if self._children is not None:
             shutil.rmtree(self._directory / name.rsplit("/", 1)[1], ignore_errors=True)
+
+
+def _replace_source(archive: IO[bytes], source: Path) -> None:
+    """Unpack beside the old source; it is replaced only by one that can be built."""
+    fresh = source.with_name("fresh")
+    function_build.unpack(archive, fresh)
+    function_build.check(fresh)
+    shutil.rmtree(source, ignore_errors=True)
+    fresh.rename(source)

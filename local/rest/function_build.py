@@ -48,7 +48,7 @@ def _extract(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, into: Path) -> Non
     packed.extract(entry, into)
 
 
-def check(source: Path, entry_point: str) -> None:
+def check(source: Path) -> None:
     """BuildError when Google's buildpack would refuse the source."""
     main = source / "main.py"
     if not main.exists():

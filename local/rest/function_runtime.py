@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 from collections.abc import Mapping
@@ -50,6 +51,7 @@ class FunctionRuntime:
         region = function["name"].split("/")[3]
         self._metadata = FunctionMetadata(world, service["serviceAccountEmail"], region)
         self._children = children
+        self._directory = source.parent
         self._port = free_port()
         self.child = self._start(function, source, platform)
 
@@ -133,6 +135,7 @@ class FunctionRuntime:
         self._pool.clear()  # an idle connection would hold up its graceful end
         self._children.stop(self.child, grace_s=GRACE_S)
         self._metadata.stop()
+        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 def _capacity(service: Mapping[str, Any]) -> int:

@@ -51,6 +51,10 @@ class Buckets:
         self._objects = Objects(self._backend, self.require, _checked_metadata)
 
     @property
+    def attached(self) -> bool:
+        return self._backend is not None
+
+    @property
     def backend(self) -> Backend:
         if self._backend is None:
             raise ApiError(501, "This local cloud runs without a storage server.")

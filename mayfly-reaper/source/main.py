@@ -1,2 +1,0 @@
-def tick(request):
-    return 'ok'
