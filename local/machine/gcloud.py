@@ -82,7 +82,8 @@ def parse(verb: str, argv: list[str], valued: tuple[str, ...]) -> Words:
             words.names.append(word)
     if unknown:
         raise RefusalError(
-            f"ERROR: (gcloud.compute.{verb}) unrecognized arguments: {' '.join(unknown)} \n\n{_HELP}",
+            f"ERROR: (gcloud.compute.{verb}) unrecognized arguments: "
+            f"{' '.join(unknown)} \n\n{_HELP}",
             2,
         )
     return words
