@@ -133,21 +133,21 @@ def _authorized_session() -> tuple[requests.Session, tuple[type[Exception], ...]
     A token in GOOGLE_OAUTH_ACCESS_TOKEN comes first, as in the Google provider. google.auth is
     imported only without one: it costs a command a quarter of a second.
     """
+    session = requests.Session()
     token = os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN")
     if token:
-        session = requests.Session()
         session.auth = _Bearer(token)
         return session, ()
     _one_metadata_server()
     import google.auth
     from google.auth.exceptions import GoogleAuthError
-    from google.auth.transport.requests import AuthorizedSession
+    from google.auth.transport.requests import Request
 
     try:
         credentials, _ = google.auth.default(scopes=[SCOPE])
     except GoogleAuthError as error:
         raise _no_credentials(error) from error
-    session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
+    session.auth = _Signed(credentials, Request())
     return session, (GoogleAuthError,)
 
 
@@ -170,6 +170,26 @@ class _Bearer(requests.auth.AuthBase):
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class _Signed(requests.auth.AuthBase):
+    """Signs with google.auth's credentials, refreshed by one thread at a time.
+
+    Not by its AuthorizedSession: that one asks iamcredentials.googleapis.com, in the background
+    and with the token, where the account may be used (google-auth 2.62). No variable moves that
+    call, so a local run would leave the machine.
+    """
+
+    def __init__(self, credentials: Any, request: Any) -> None:
+        self._credentials, self._request = credentials, request
+        self._mutex = threading.Lock()
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        with self._mutex:
+            if not self._credentials.valid:
+                self._credentials.refresh(self._request)
+        self._credentials.apply(request.headers)
         return request
 
 
