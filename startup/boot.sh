@@ -49,8 +49,8 @@ unpack() {
 configure() {
   attribute mayfly-settings >"$run/settings.json" ||
     fail "the metadata has no mayfly-settings; run: mayfly up"
-  (cd "$code" && python3 -m startup.settings <"$run/settings.json" >"$run/env.new" 2>"$run/why") ||
-    fail "$(tail -n 1 "$run/why")"
+  (cd "$code" && python3 -m startup.settings <"$run/settings.json" >"$run/env.new" 2>"$run/settings.why") ||
+    fail "$(tail -n 1 "$run/settings.why")"
   mv "$run/env.new" "$run/env"
 }
 

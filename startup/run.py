@@ -190,11 +190,9 @@ def _number(path: Path) -> int | None:
 
 
 def run_layer(stages: Sequence[Stage], scripts: Path) -> int:
-    for folder in ("why", "bytes"):
-        (paths.run_dir() / folder).mkdir(parents=True, exist_ok=True)
-    paths.log_dir().mkdir(parents=True, exist_ok=True)
-
     async def go() -> None:
+        for folder in (paths.run_dir() / "why", paths.run_dir() / "bytes", paths.log_dir()):
+            folder.mkdir(parents=True, exist_ok=True)
         task = asyncio.ensure_future(Runner(stages, scripts).run())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)

@@ -8,6 +8,7 @@ import tarfile
 
 import pytest
 
+from startup import run
 from startup import settings as settings_module
 from tests.scripts.conftest import SETTINGS, STARTUP
 
@@ -78,6 +79,14 @@ def test_boot_starts_the_watchdog_before_the_stages_when_all_is_well(made, run_s
     assert "by o'neil@example.com" in result.stdout
     assert [key for key, _ in made.google.published] == ["heartbeat", "phase"]
     assert phases() == ["booting"]
+
+
+def test_boot_leaves_room_for_the_stages_when_it_hands_over(made, run_stage):
+    """Its own files in /run/mayfly must not stand where the runner wants folders."""
+    run_stage("boot.sh")
+
+    assert run.run_layer([run.Stage("none", "none.sh", "booting", 9)], STARTUP) == 1
+    assert "stage none failed: exit status 127" in made.google.guest["message"]
 
 
 def test_boot_takes_the_code_anew_when_it_runs_again(made, run_stage):
