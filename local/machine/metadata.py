@@ -71,10 +71,10 @@ class Tree:
                 raise RefusedError(404)
             if node is None:
                 raise RefusedError(404)
-            if callable(node):
-                node = node(query)
+            if callable(node):  # a leaf, also where it is an object: a token
                 if depth != len(parts) - 1:
                     raise RefusedError(404)
+                return render(node(query), query)
         if isinstance(node, dict) and not path.endswith("/") and parts and not _recursive(query):
             raise RefusedError(301, f"{ROOT}{path}/")
         return render(node, query)
