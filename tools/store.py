@@ -56,6 +56,7 @@ class Slot:
         for stale in self.folder.parent.glob(f".{self.version}-*"):
             shutil.rmtree(stale)  # of a setup that was killed: this one is alone here
         work = Path(tempfile.mkdtemp(prefix=f".{self.version}-", dir=self.folder.parent))
+        work.chmod(0o755)  # a temporary folder is made for its owner only
         try:
             make(work)
             shutil.rmtree(self.folder, ignore_errors=True)
