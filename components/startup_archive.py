@@ -43,7 +43,7 @@ def build(found: Mapping[str, Path] | None = None) -> StartupArchive:
     data = gzip.compress(_tar(files() if found is None else found), mtime=0)
     if len(data) > LIMIT_BYTES:
         raise pulumi.RunError(
-            f"The startup archive is {len(data)} bytes long; {LIMIT_BYTES} may travel in metadata.\n"
+            f"The startup archive is {len(data)} bytes; {LIMIT_BYTES} may travel in metadata.\n"
             f"{NOTHING_DONE}\nMove what is large out of startup/ and into the bucket."
         )
     return StartupArchive(base64.b64encode(data).decode(), hashlib.sha256(data).hexdigest())

@@ -11,7 +11,7 @@ WEEK_S = 604_800
 class WeightBucket(pulumi.ComponentResource):
     """Weights in the region that reads them. Protected: it costs an hour of seeding to refill.
 
-    `pulumi destroy` of the foundation stops here until `pulumi state unprotect` says otherwise.
+    `pulumi destroy` refuses at its preview until `pulumi state unprotect` says otherwise.
     """
 
     bucket: pulumi.Output[str]

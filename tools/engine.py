@@ -46,8 +46,9 @@ def bring(folder: Path, archives: str = ARCHIVES, checksums: str = CHECKSUMS) ->
 
 def _on_path() -> list[Path]:
     """The first `pulumi` on PATH that is not the link we made to one."""
-    ours = ROOT / ".venv/bin"
-    folders = [f for f in os.get_exec_path() if f and Path(f).absolute() != ours]
+    # Resolved: one checkout may be on PATH under two names, and a link to itself finds nothing.
+    ours = (ROOT / ".venv/bin").resolve()
+    folders = [f for f in os.get_exec_path() if f and Path(f).resolve() != ours]
     found = shutil.which("pulumi", path=os.pathsep.join(folders))
     return [Path(found)] if found else []
 

@@ -59,7 +59,7 @@ def language_host(engine: Path) -> None:
 
 def _on_path_elsewhere(name: str) -> bool:
     folders = [Path(f) for f in os.get_exec_path() if f]
-    return any(os.access(f / name, os.X_OK) for f in folders if f.absolute() != BIN)
+    return any(os.access(f / name, os.X_OK) for f in folders if f.resolve() != BIN.resolve())
 
 
 def _wanted() -> str:

@@ -100,6 +100,16 @@ def test_engine_is_not_our_own_link_when_the_venv_is_on_path(machine, go, monkey
     assert engine.find() == Slot("pulumi", VERSION).program
 
 
+def test_engine_is_not_our_own_link_when_the_checkout_has_two_names(
+    machine, go, monkeypatch, tmp_path
+):
+    """A link that came to point at itself would break every later setup."""
+    (tmp_path / "alias").symlink_to(ROOT)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'alias/.venv/bin'}:{machine.bin}")
+
+    assert engine.find() == Slot("pulumi", VERSION).program
+
+
 def test_engine_is_built_from_the_pinned_modules_when_there_is_no_download(machine, go, capsys):
     """The flags matter: without the version Pulumi refuses `requiredPulumiVersion`."""
     engine.find()
