@@ -65,6 +65,12 @@ class Google:
         self._client: Client | None = None
 
     def configure_inputs(self, inputs: Object) -> Checked:
+        if unknown := settings.unknown_keys(inputs):
+            checks = [
+                f"Invalid or unknown key. Check `pulumi config get gcp:{k}`." for k in unknown
+            ]
+            text = "could not validate provider configuration: "
+            return Checked(inputs={}, failures=[text + check for check in checks])
         try:
             filled = settings.with_environment(inputs, settings.os.environ)
             if UNKNOWN not in inputs.values():

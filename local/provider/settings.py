@@ -17,6 +17,38 @@ PROJECT = ("GOOGLE_PROJECT", "GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "CLOUDSDK
 REGION = ("GOOGLE_REGION", "GCLOUD_REGION", "CLOUDSDK_COMPUTE_REGION")
 ZONE = ("GOOGLE_ZONE", "GCLOUD_ZONE", "CLOUDSDK_COMPUTE_ZONE")
 FROM_ENVIRONMENT = {"project": PROJECT, "region": REGION, "zone": ZONE}
+# What a provider may be configured with; the stand-in heeds those that it reads below.
+KNOWN = frozenset(
+    [
+        "accessToken",
+        "addPulumiAttributionLabel",
+        "batching",
+        "billingProject",
+        "credentials",
+        "defaultLabels",
+        "deletionPolicy",
+        "disableGooglePartnerName",
+        "externalCredentials",
+        "googlePartnerName",
+        "impersonateServiceAccount",
+        "impersonateServiceAccountDelegates",
+        "pollInterval",
+        "preferGlobalEndpoints",
+        "preferRegionalEndpoints",
+        "project",
+        "pulumiAttributionLabelAdditionStrategy",
+        "region",
+        "requestReason",
+        "requestTimeout",
+        "scopes",
+        "skipRegionValidation",
+        "universeDomain",
+        "userProjectOverride",
+        "zone",
+        "version",
+        "pluginDownloadURL",
+    ]
+)
 ATTRIBUTION = {"goog-pulumi-provisioned": "true"}
 
 
@@ -50,6 +82,12 @@ SERVICES = {
 def first_of(names: tuple[str, ...], environment: Mapping[str, str]) -> str:
     """The first of these variables that is set, or ""."""
     return next((environment[name] for name in names if environment.get(name)), "")
+
+
+def unknown_keys(inputs: Mapping[str, Any]) -> list[str]:
+    """Configuration keys that the real provider would refuse."""
+    own = {key for key in inputs if not key.startswith("__")}
+    return sorted(key for key in own - KNOWN if not key.endswith("CustomEndpoint"))
 
 
 def with_environment(inputs: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:

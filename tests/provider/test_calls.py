@@ -558,3 +558,38 @@ def test_function_stays_in_state_when_its_build_fails(playback: Playback, provid
     assert "Error waiting to create function: Error code 3, message: Build failed" in str(
         partly.value
     )
+
+
+def test_lookup_gives_the_vm_in_lists_when_it_is_there(
+    playback: Playback, provider: Google
+) -> None:
+    """A data source's shape differs from the resource's: a program that mixes them up must fail
+    here."""
+    playback.add("GET", f"{ZONE}/instances/mayfly-dev?alt=json", ANSWER)
+    playback.add("GET", f"{ZONE}/disks/mayfly-dev?alt=json", DISK)
+    asked = {"name": "mayfly-dev", "zone": "us-central1-a", "project": "proj"}
+
+    found = provider.invoke("gcp:compute/getInstance:getInstance", asked)
+
+    assert found["schedulings"][0]["maxRunDurations"] == [{"nanos": 0, "seconds": 3600}]
+    assert found["bootDisks"][0]["initializeParams"][0]["size"] == 200
+    assert found["currentStatus"] == "RUNNING"
+    assert found["reservationAffinities"] == []
+
+
+def test_lookup_says_not_found_when_the_vm_is_gone(playback: Playback, provider: Google) -> None:
+    """The program reads this text to tell "gone" from "could not look"."""
+    gone = error(404, "The resource 'x' was not found", "notFound")
+    playback.add("GET", f"{ZONE}/instances/mayfly-dev?alt=json", gone, 404)
+    asked = {"name": "mayfly-dev", "zone": "us-central1-a", "project": "proj"}
+
+    with pytest.raises(RefusedError, match="googleapi: Error 404: The resource 'x' was not found"):
+        provider.invoke("gcp:compute/getInstance:getInstance", asked)
+
+
+def test_lookup_is_refused_when_nobody_knows_it(provider: Google) -> None:
+    """An unknown data source, or a misspelt argument, must not answer with nothing."""
+    with pytest.raises(RefusedError, match="the stand-in does not know it"):
+        provider.invoke("gcp:compute/getZones:getZones", {})
+    with pytest.raises(RefusedError, match='Invalid or unknown key: "zon"'):
+        provider.invoke("gcp:compute/getInstance:getInstance", {"name": "a", "zon": "b"})

@@ -13,7 +13,7 @@ import pytest
 from local.provider.messages import RefusedError
 from local.provider.values import Object
 from tests.provider.conftest import configured
-from tests.provider.playback import DROP, Playback, playing
+from tests.provider.playback import DROP, Asked, Playback, playing
 from tests.provider.recordings import (
     GOLDEN,
     Life,
@@ -198,6 +198,42 @@ def test_secret_version_is_made_before_the_old_one_goes_when_its_value_changes(
         successor.create(provider)
         version.delete(provider)
         assert asked_as_recorded(server.asked, recorded("secret", CHANGE)) == ""
+
+
+def test_object_is_deleted_first_when_its_content_changes(tmp_path: Path) -> None:
+    """The name is the program's: for a moment there is no object, as with the real provider."""
+    one = life("startup", tmp_path)
+    with playing(recorded("bucket-object", UP)) as server:
+        one.create(configured(server))
+    given = changed(one.given, {"source/text": "echo two", "source/hash": "another"})
+    with playing(recorded("bucket-object", CHANGE)) as server:
+        provider = configured(server)
+        difference = one.diff(provider, given)
+        assert difference.replaces == ["source"]
+        assert difference.delete_before_replace
+        one.delete(provider)
+        Life(row=one.row, given=given).create(provider)
+        assert asked_as_recorded(server.asked, recorded("bucket-object", CHANGE)) == ""
+
+
+def test_services_are_listed_and_enabled_together_when_several_come_at_once(
+    tmp_path: Path,
+) -> None:
+    """One list, one enabling call and one list again for three APIs, of which one is on already."""
+    lives = [life(name, tmp_path) for name in ("cloudfunctions", "cloudscheduler", "compute")]
+    wanted = [*recorded("project-service", UP), *recorded("project", UP)]
+    with playing(wanted) as server:
+        provider = configured(server)
+        provider._client._sleep = lambda seconds: together(seconds)  # type: ignore[union-attr]
+        with ThreadPoolExecutor(3) as pool:
+            for done in [pool.submit(one.create, provider) for one in lives]:
+                done.result(timeout=20)
+    for call in (*server.asked, *[Asked(c["method"], c["path"], c["request"]) for c in wanted]):
+        if call.body:
+            call.body["serviceIds"].sort()
+    ours = sorted((a.method, a.path, str(a.body)) for a in server.asked)
+    theirs = sorted((c["method"], c["path"], str(c["request"])) for c in wanted)
+    assert ours == theirs
 
 
 def test_vm_is_deleted_first_when_its_life_changes(tmp_path: Path) -> None:
