@@ -602,6 +602,20 @@ def test_delete_that_is_refused_by_name_too_is_a_failure(cloud: Cloud, google: G
         delete(cloud, one)
 
 
+def test_many_vms_and_stacks_are_seen_well_below_googles_read_quota(google: Google, run: Run):
+    """Compute allows 1500 reads a minute and project; a run every five minutes must not matter."""
+    for number in range(200):
+        add_vm(google, str(1000 + number), f"s{number}", guest=serving())
+    for number in range(100):
+        add_stack(google, f"t{number}", vm_resource(str(number), f"t{number}"))
+
+    report = run()
+
+    assert len(report.vms) == 200
+    assert len([line for line in google.log if "/compute/" in line]) < 400
+    assert report.calls < 800
+
+
 def test_calls_are_counted(google: Google, run: Run):
     """Quotas are per minute and project: a run says what it used."""
     add_vm(google, "42", guest=serving())
