@@ -54,7 +54,9 @@ class Server:
             fd=door.socket.fileno(),
         )
         door.socket.close()  # the server has its own copy
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL_S,), daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(POLL_S,), daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:

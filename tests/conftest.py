@@ -1,4 +1,4 @@
-"""Every test runs on loopback with a clean environment: no credential, no metadata server, no proxy."""
+"""Every test runs on loopback with a clean environment: no credential, no metadata, no proxy."""
 
 import os
 from pathlib import Path
