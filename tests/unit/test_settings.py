@@ -243,6 +243,17 @@ def test_shipped_stack_is_taken_when_only_the_project_is_added(stack):
     assert settings.parse(raw, stack=stack, project="proj-1")
 
 
+@pytest.mark.parametrize("stack", ["seed", "dev"])
+def test_shipped_rate_is_a_row_of_the_rate_table(stack):
+    """A price that nobody can find again is a bare number with a story."""
+    config = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+    shipped = [config[f"mayfly:{key}"] for key in ("hourlyUsd", "rateSource", "rateDate")]
+    rows = yaml.safe_load((ROOT / "mayfly/rates.yaml").read_text())["rates"]
+
+    mine = [row for row in rows if row["machine"] == config["mayfly:machine"]]
+    assert shipped in [[str(row["usd_per_h"]), row["source"], row["date"]] for row in mine]
+
+
 def test_settings_load_without_pulumi_when_imported():
     """The desk parses settings at every command; pulumi alone would cost it seconds."""
     code = "import sys, mayfly.settings as _; sys.exit('pulumi' in sys.modules)"
