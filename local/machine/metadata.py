@@ -65,17 +65,16 @@ class Tree:
         """(content type, body) for a path below ROOT; RefusedError when there is none."""
         node: Any = self._top()
         parts = [urllib.parse.unquote(part) for part in path.split("/") if part]
-        for depth, part in enumerate(parts):
-            node = node[part] if isinstance(node, dict) and part in node else None
-            if node is None and parts[:2] == ["instance", "guest-attributes"]:
+        directory = True
+        for part in parts:
+            if not directory or part not in node:
                 raise RefusedError(404)
-            if node is None:
-                raise RefusedError(404)
-            if callable(node):  # a leaf, also where it is an object: a token
-                if depth != len(parts) - 1:
-                    raise RefusedError(404)
-                return render(node(query), query)
-        if isinstance(node, dict) and not path.endswith("/") and parts and not _recursive(query):
+            node = node[part]
+            if callable(node):
+                node, directory = node(query), False
+            else:
+                directory = isinstance(node, dict)
+        if directory and not path.endswith("/") and parts and not _recursive(query):
             raise RefusedError(301, f"{ROOT}{path}/")
         return render(node, query)
 

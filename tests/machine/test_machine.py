@@ -8,7 +8,7 @@ import pytest
 from local.machine import Machines
 
 SERVER = """#!/bin/sh
-echo up
+echo really-up
 exec python3 -m http.server --bind 127.0.0.1 8000
 """
 
@@ -39,7 +39,7 @@ def test_machine_publishes_guest_attributes_when_it_puts_one(boot):
 def test_portal_leads_to_loopback_ports_only_inside_the_machine(boot):
     """The tunnel must reach the machine's port 8000, and no port of the host may be taken."""
     machine = boot(SERVER)
-    machine.console("up")
+    machine.console("really-up")
 
     with wait_for_port(machine, 8000) as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
