@@ -20,6 +20,12 @@ from local.rest.world import World
 HOST = "127.0.0.1"
 MAIN = Path(__file__).with_name("function_main.py")
 CHECKOUT = Path(__file__).resolve().parents[2]
+# Google's clients look some things up at fixed addresses, whatever endpoint they are given.
+LOOPBACK_ONLY = {
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "NO_PROXY": "127.0.0.1,localhost",
+}
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 START_LIMIT_S = 30.0
 GRACE_S = 10.0  # Cloud Run's own, between SIGTERM and SIGKILL
@@ -62,22 +68,26 @@ class FunctionRuntime:
         scratch = source.parent / "tmp"
         for folder in (home, scratch):
             folder.mkdir(parents=True, exist_ok=True)
-        env = dict(platform) | {
-            "PATH": SYSTEM_PATH,
-            "HOME": str(home),
-            "TMPDIR": str(scratch),
-            "LANG": "C.UTF-8",
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "GCE_METADATA_HOST": self._metadata.host,
-            "GCE_METADATA_IP": self._metadata.host,
-            "FUNCTION_TARGET": function["buildConfig"]["entryPoint"],
-            "FUNCTION_SIGNATURE_TYPE": "http",
-            "K_SERVICE": self.name,
-            "K_CONFIGURATION": self.name,
-            "K_REVISION": function["serviceConfig"]["revision"],
-            "PORT": str(self._port),
-        }
+        env = (
+            dict(platform)
+            | LOOPBACK_ONLY
+            | {
+                "PATH": SYSTEM_PATH,
+                "HOME": str(home),
+                "TMPDIR": str(scratch),
+                "LANG": "C.UTF-8",
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "GCE_METADATA_HOST": self._metadata.host,
+                "GCE_METADATA_IP": self._metadata.host,
+                "FUNCTION_TARGET": function["buildConfig"]["entryPoint"],
+                "FUNCTION_SIGNATURE_TYPE": "http",
+                "K_SERVICE": self.name,
+                "K_CONFIGURATION": self.name,
+                "K_REVISION": function["serviceConfig"]["revision"],
+                "PORT": str(self._port),
+            }
+        )
         env |= function["serviceConfig"].get("environmentVariables", {})
         command = [sys.executable, "-I", str(MAIN), str(CHECKOUT), str(self._port)]
         child = self._children.start(

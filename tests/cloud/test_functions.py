@@ -242,7 +242,7 @@ def test_function_sees_only_what_its_platform_gives_it(stage: Stage) -> None:
     assert (answer["path"], answer["method"]) == ("/some/path", "POST")
     assert env["PATH"] == "/usr/sbin:/usr/bin:/sbin:/bin"
     assert "GOOGLE_OAUTH_ACCESS_TOKEN" not in env
-    assert "HTTPS_PROXY" not in env
+    assert env["HTTPS_PROXY"] == "http://127.0.0.1:9"  # nothing leaves loopback
     assert (env["MAYFLY_PROJECT"], env["PULUMI_CONFIG_PASSPHRASE"]) == ("proj", "")
     assert (env["K_SERVICE"], env["FUNCTION_TARGET"]) == ("reaper-one", "tick")
     assert env["HOME"] != env["TMPDIR"]
