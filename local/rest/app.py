@@ -72,7 +72,7 @@ class Door:
                 response.headers["WWW-Authenticate"] = 'Bearer realm="https://accounts.google.com/"'
         except _DroppedError:
             self.world.calls.add(**record, status="dropped")
-            return _drop(request)
+            return drop(request)
         except Exception as error:
             # 501, not 500: clients retry a 500 for minutes and then hide what it was.
             LOG.exception("%s failed", record["id"])
@@ -185,7 +185,7 @@ def _json(body: Any, status: int) -> Response:
     return Response(text + "\n", status, content_type="application/json; charset=UTF-8")
 
 
-def _drop(req: Request) -> Response:
+def drop(req: Request) -> Response:
     """Close the connection without an answer."""
     sock = req.environ.get("werkzeug.socket")
     if sock is None:

@@ -7,13 +7,44 @@ from collections.abc import Callable
 
 from flask import Response, request
 
+from local.rest.app import drop
 from local.rest.errors import ApiError, Style
+from local.rest.fault_catalogue import Effect, scene
+from local.rest.faults import Fault
 from local.rest.identity import bearer
 from local.rest.objects import Objects
 from local.rest.storage_paths import Target, parse
 from local.rest.world import World
 
 NO_BUCKET = "The specified bucket does not exist."
+
+
+VERBS = {"GET": "get", "HEAD": "get", "DELETE": "delete", "PATCH": "patch", "PUT": "update"}
+
+
+class DroppedError(Exception):
+    """The connection is to close without an answer."""
+
+
+def method_id(target: Target, verb: str) -> str:
+    """The discovery document's name for what a path and a verb mean."""
+    names = {"list": "list", "compose": "compose", "upload": "insert"}
+    name = names.get(target.kind) or VERBS.get(verb, "get")
+    if target.kind == "copy":
+        name = "rewrite" if target.verb == "rewriteTo" else "copy"
+    return f"storage.objects.{name}"
+
+
+def _play(fault: Fault | None, world: World, effects: tuple[Effect, Effect]) -> None:
+    """Raise what an ordered fault wants now: an error (the first effect) or a drop (the second)."""
+    if fault is None or fault.recipe.effect not in effects:
+        return
+    if fault.recipe.effect is effects[1]:
+        raise DroppedError
+    built = fault.recipe.build(scene(world.project, {}, None), fault.options)
+    if not isinstance(built, ApiError):
+        raise TypeError(f"fault {fault.name} is no answer to a storage call")
+    raise built
 
 
 class ObjectDoor:
@@ -29,19 +60,27 @@ class ObjectDoor:
         target = parse(raw)
         if target is None:
             return None
-        method_id, email = f"storage.objects.{target.kind}", None
+        called = method_id(target, request.method)
+        params = {"bucket": target.bucket, "object": target.name}
+        fault = self._world.faults.take(called, params, None)
+        email, status = None, "dropped"
         try:
+            _play(fault, self._world, (Effect.ANSWER, Effect.DROP))
             email = self._principal()
             response = self._serve(target, email)
+            _play(fault, self._world, (Effect.ANSWER_AFTER, Effect.DROP_AFTER))
+            status = str(response.status_code)
         except ApiError as error:
-            response = _refusal(error, target)
+            response, status = _refusal(error, target), str(error.status)
+        except DroppedError:
+            response = drop(request)
         self._world.calls.add(
             t=self._world.clock(),
             method=request.method,
             path=request.full_path.rstrip("?"),
-            id=method_id,
+            id=called,
             principal=email,
-            status=response.status_code,
+            status=int(status) if status.isdigit() else status,
         )
         return response
 

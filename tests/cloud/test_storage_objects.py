@@ -249,6 +249,25 @@ def test_large_object_streams_through_when_it_is_sent_in_blocks(client: FlaskCli
     assert came.digest() == hashlib.sha256(data).digest()
 
 
+def test_object_call_fails_as_ordered_when_a_fault_is_set(client: FlaskClient, api: Api) -> None:
+    """Pulls and state writes must be tried against a storage that fails."""
+    put(client, "a")
+    api.fault("http-5xx", method="storage.objects.get", times=1)
+    api.fault("http-5xx-after", method="storage.objects.delete", times=1)
+
+    first = client.get(f"{OBJECTS}/a")
+    second = client.get(f"{OBJECTS}/a")
+    deleted = client.delete(f"{OBJECTS}/a")
+
+    assert (first.status_code, second.status_code, deleted.status_code) == (503, 200, 503)
+    assert client.get(f"{OBJECTS}/a").status_code == 404
+    assert [c["id"] for c in api.get("/_local/calls")[1]["calls"]][-4:] == [
+        *["storage.objects.get"] * 2,
+        "storage.objects.delete",
+        "storage.objects.get",
+    ]
+
+
 def test_storage_paths_leave_every_other_product_alone(world: World) -> None:
     """A bucket of the XML API is any first segment that nobody else has."""
     first = {prefix.split("/")[1] for service in SERVICES for prefix in service.mounts}
