@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from local.rest.serviceusage import Services
 from local.rest.storage import Buckets
 from local.rest.world import World
 from local.servers import HOST, Door, Server, self_signed
-from local.tools_found import fake_gcs_server, gsutil, pulumi
+from local.tools_found import cache_dir, fake_gcs_server, gsutil, pulumi
 
 PROJECT = "mayfly-demo"
 # The discard port: whoever asks there learns at once that nobody answers.
@@ -59,6 +59,7 @@ class LocalCloud:
 
     def _start(self) -> None:
         engine, storage = pulumi(), fake_gcs_server()
+        check_host()
         self.children = Children(self.directory / "logs")
         self._ends.append(self.children.stop_all)
         self.world = World(PROJECT, settings=self.options.settings)
@@ -100,8 +101,8 @@ class LocalCloud:
             storage_port=self.https.port,
             gsutil=gsutil(),
         )
-        machines = Machines(self.directory / "machines", image, Settings(self.world))
-        self.world.machines = machines
+        machines = Machines(self.directory / "machines", image, self.world.settings)
+        self.world.use_machines(machines)
         self._ends.append(machines.close)
 
     def _start_hub(self) -> HubProcess | None:
@@ -147,20 +148,14 @@ class LocalCloud:
             self._ends.pop()()
 
 
-class Settings(Mapping[str, Any]):
-    """The world's settings as they are now, and as text."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def __getitem__(self, name: str) -> str:
-        return str(self._world.settings[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._world.settings)
-
-    def __len__(self) -> int:
-        return len(self._world.settings)
+def check_host() -> None:
+    """MachineError with the remedy where machines cannot run; asked once after each boot."""
+    asked = cache_dir() / "machines" / Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    if not asked.exists():
+        Machines.preflight()
+        shutil.rmtree(asked.parent, ignore_errors=True)
+        asked.parent.mkdir(parents=True)
+        asked.touch()
 
 
 def start_storage(children: Children, program: Path, root: Path) -> str:
