@@ -7,6 +7,11 @@ from typing import Any
 import pytest
 
 from local.machine import Image, Machines
+from tests.conftest import SHARED
+from tests.machine import outcome
+
+# Compared with what was recorded of the real server, where the recording is at hand.
+collect_ignore = [] if SHARED.is_dir() else ["test_vllm_golden.py"]
 
 PROJECT = "example-project"
 NUMBER = "123456789012"
@@ -57,6 +62,21 @@ class Booted:
 
     def console(self, text: str, limit_s: float = 20) -> str:
         return self.machines.wait_for_serial(self.id, text, limit_s)
+
+    def outcomes(self, commands: list[str], limit_s: float = 60) -> list[outcome.Outcome]:
+        """What a machine booted with `outcome.script(commands)` has said."""
+        console = self.console("Finished running startup scripts", limit_s)
+        return outcome.read(console, len(commands))
+
+
+@pytest.fixture
+def run(boot: Callable[..., Booted]) -> Callable[..., list[outcome.Outcome]]:
+    """run(commands, **as for boot) -> an Outcome for each."""
+
+    def start(commands: list[str], **options: Any) -> list[outcome.Outcome]:
+        return boot(outcome.script(commands), **options).outcomes(commands)
+
+    return start
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import archive
 import driver
 from archive import Package
 from stub import config, fail
+from stubs import services
 
 STATUS = Path("/var/lib/machine/packages.json")
 LISTS = "/var/lib/apt/lists"
@@ -276,6 +277,7 @@ def unpack(call: Call, todo: list[Package], have: dict[str, dict[str, Any]]) -> 
         }
         take_effect(package)
     store(have)
+    services.ask({"verb": "reload"})  # as the packages' own scripts do
     return 0
 
 
