@@ -158,9 +158,16 @@ def read_object(uri: str, *, timeout_s: float = 30, tries: int = 4) -> bytes | N
         raise
 
 
+def delete_object(uri: str) -> None:
+    """Remove an object, as far as we may; what stays is only untidy."""
+    bucket, name = split_uri(uri)
+    url = _storage(f"b/{bucket}/o/{urllib.parse.quote(name, safe='')}")
+    with contextlib.suppress(CloudError):
+        fetch(url, method="DELETE", headers={"Authorization": f"Bearer {token()}"})
+
+
 def list_objects(uri: str) -> Iterator[dict[str, Any]]:
-    """Every object under gs://bucket/folder: `name` (below the folder), `size` (int), `crc32c`,
-    `metadata` (dict)."""
+    """Every object under gs://bucket/folder: `name` (below the folder), `size` (int), `crc32c`."""
     bucket, folder = split_uri(uri)
     page = ""
     while True:
@@ -171,7 +178,6 @@ def list_objects(uri: str) -> Iterator[dict[str, Any]]:
                 "name": item["name"][len(folder) + 1 :],
                 "size": int(item["size"]),
                 "crc32c": item.get("crc32c"),
-                "metadata": item.get("metadata") or {},
             }
         page = answer.get("nextPageToken", "")
         if not page:

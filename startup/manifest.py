@@ -17,7 +17,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,30 +124,38 @@ def changed(files: list[File], uri: str) -> Iterator[str]:
             yield f"{file.name} has crc32c {item['crc32c']}, the manifest says {file.crc32c}"
 
 
-def make(digests: dict[str, tuple[int, str]], uri: str, source: str) -> str:
-    """The manifest of uploaded files. digests: name -> (size, sha256) as they were sent.
+def whole(files: Iterable[Mapping[str, object]], source: str) -> str:
+    """The text of a manifest. files: name, size, crc32c and sha256 of each; more is left out."""
+    keys = ("name", "size", "crc32c", "sha256")
+    rows = sorted(
+        ({key: file[key] for key in keys} for file in files), key=lambda row: str(row["name"])
+    )
+    created = words.rfc3339(int(time.time()))
+    said = {"format": 1, "source": source, "created": created, "files": rows}
+    return json.dumps(said, indent=1) + "\n"
 
-    The bucket's own crc32c goes in; an object of another size is a ManifestError.
+
+def make(folder: Path, uri: str, source: str) -> str:
+    """The manifest of a folder whose files lie at uri, with the bucket's own crc32c.
+
+    An object that is missing or of another size is a ManifestError.
     """
     there = {item["name"]: item for item in cloud.list_objects(uri)}
-    files = []
-    for name, (size, digest) in sorted(digests.items()):
+    rows = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = str(path.relative_to(folder))
         item = there.get(name)
-        if item is None or item["size"] != size:
+        if item is None or item["size"] != _size(path):
             raise ManifestError(f"{uri}/{name} did not arrive whole")
-        files.append({"name": name, "size": size, "crc32c": item["crc32c"], "sha256": digest})
-    created = words.rfc3339(time.time())
-    whole = {"format": 1, "source": source, "created": created, "files": files}
-    return json.dumps(whole, indent=1) + "\n"
+        rows.append({**item, "sha256": sha256(path)})
+    return whole(rows, source)
 
 
 def main(argv: list[str]) -> int:
     what, first, *rest = argv
     try:
         if what == "make":
-            found = [p for p in sorted(Path(first).rglob("*")) if p.is_file()]
-            digests = {str(p.relative_to(first)): (_size(p), sha256(p)) for p in found}
-            print(make(digests, *rest), end="")
+            print(make(Path(first), *rest), end="")
             return 0
         files = parse(Path(first).read_text("utf-8"))
         if what == "total":
