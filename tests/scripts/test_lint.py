@@ -34,9 +34,11 @@ def archive_bytes(root: Path, *more: Path) -> int:
     """What a VM's metadata would carry for this tree and more: base64 of the tar.gz."""
     buffer = io.BytesIO()
     files = [p for p in sorted(root.rglob("*")) if p.is_file() and p.name != "boot.sh"]
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for path in [p for p in files if "__pycache__" not in p.parts] + list(more):
-            tar.add(path, path.name)
+            entry = tarfile.TarInfo(path.name)
+            entry.size = path.stat().st_size
+            tar.addfile(entry, io.BytesIO(path.read_bytes()))
     return len(base64.b64encode(gzip.compress(buffer.getvalue(), mtime=0)))
 
 
