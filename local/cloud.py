@@ -130,6 +130,9 @@ class LocalCloud:
             project=PROJECT,
             token=USER_TOKEN,
         )
+        if not self.options.plugins:
+            # The real provider asks Google who the user is, whatever endpoints it is given.
+            variables |= {"HTTPS_PROXY": NOWHERE, "NO_PROXY": f"{HOST},localhost"}
         urls = {
             "api": self.http.url,
             "storage": self.https.url,
