@@ -13,6 +13,7 @@ import archive
 import driver
 from archive import Package
 from stub import config, fail
+
 from stubs import services
 
 STATUS = Path("/var/lib/machine/packages.json")
