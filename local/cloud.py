@@ -116,7 +116,11 @@ class LocalCloud:
         scratch.mkdir()
         state_bucket.create(self.world.of(Buckets), PROJECT, engine, scratch)
         shutil.rmtree(scratch)
-        exports.write_wrappers(self.directory, plugins=self.options.plugins)
+        exports.write_wrappers(
+            self.directory,
+            plugins=self.options.plugins,
+            defaults=exports.endpoints(self.http.url),
+        )
         exports.write_boto(self.directory, port=self.https.port, project=PROJECT)
         (self.directory / "pulumi").mkdir()
 

@@ -67,23 +67,33 @@ def shell(variables: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_wrappers(directory: Path, *, plugins: bool) -> None:
-    """The stand-in gcloud and, if wanted, the provider stand-ins, as programs in directory/bin."""
+def write_wrappers(
+    directory: Path, *, plugins: bool, defaults: Mapping[str, str] | None = None
+) -> None:
+    """The stand-in gcloud and, if wanted, the provider stand-ins, as programs in directory/bin.
+
+    defaults: what a wrapper sets where its caller did not: a shell that took over only some of
+    the exports still reaches this local cloud, and no other.
+    """
     bin_ = directory / "bin"
     bin_.mkdir(parents=True, exist_ok=True)
     _wrapper(bin_ / "gcloud", "local.machine.gcloud", {"MAYFLY_LOCAL_DIR": str(directory)})
     for name in PLUGINS if plugins else ():
-        write_plugin(bin_ / f"pulumi-resource-{name}", name)
+        write_plugin(bin_ / f"pulumi-resource-{name}", name, defaults)
 
 
-def write_plugin(target: Path, name: str) -> None:
+def write_plugin(target: Path, name: str, defaults: Mapping[str, str] | None = None) -> None:
     """A provider stand-in as one program."""
-    _wrapper(target, f"local.provider.{name}", {"STANDIN_WAIT_SCALE": WAIT_SCALE})
+    _wrapper(target, f"local.provider.{name}", {"STANDIN_WAIT_SCALE": WAIT_SCALE}, defaults)
 
 
-def _wrapper(target: Path, module: str, env: Mapping[str, str]) -> None:
+def _wrapper(
+    target: Path, module: str, env: Mapping[str, str], defaults: Mapping[str, str] | None = None
+) -> None:
     """-P and PYTHONPATH: the caller's folder may hold a package of the same name."""
     settings = "".join(f"export {k}={_quoted(v)}\n" for k, v in env.items())
+    for name, value in (defaults or {}).items():
+        settings += f'[ -n "${{{name}-}}" ] || export {name}={_quoted(value)}\n'
     target.write_text(
         f"#!/bin/sh\nexport PYTHONPATH={_quoted(str(ROOT))}\n{settings}"
         f'exec {_quoted(sys.executable)} -P -m {module} "$@"\n'
