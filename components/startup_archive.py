@@ -4,6 +4,7 @@ import base64
 import gzip
 import hashlib
 import io
+import re
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,19 +29,27 @@ class StartupArchive:
     sha256: str
 
 
-def files() -> dict[str, Path]:
-    """Path in the archive -> file: startup/ (boot.sh travels as itself) and the idle rule."""
+OTHERS_OWN = {
+    "session": re.compile(r"startup/(seed|locks/)"),
+    "seed": re.compile(r"startup/([0-9]{2}-|serve\.py|check\.py|key_guard\.py|mayfly-vllm)"),
+}
+"""layer -> what only the other layer runs: it would fill the room that this one needs."""
+
+
+def files(layer: str) -> dict[str, Path]:
+    """Path in the archive -> file: what a layer's VM runs (boot.sh travels as itself)."""
     found = {
         str(path.relative_to(ROOT)): path
         for path in sorted((ROOT / "startup").rglob("*"))
         if path.is_file() and path != BOOT and "__pycache__" not in path.parts
     }
-    return {**found, "mayfly/idle.py": ROOT / "mayfly/idle.py"}
+    mine = {name: path for name, path in found.items() if not OTHERS_OWN[layer].match(name)}
+    return {**mine, "mayfly/idle.py": ROOT / "mayfly/idle.py"}
 
 
-def build(found: Mapping[str, Path] | None = None) -> StartupArchive:
-    """The archive; RunError if it would not fit into metadata."""
-    data = gzip.compress(_tar(files() if found is None else found), mtime=0)
+def build(found: Mapping[str, Path]) -> StartupArchive:
+    """The archive of these `files`; RunError if it would not fit into metadata."""
+    data = gzip.compress(_tar(found), mtime=0)
     if len(data) > LIMIT_BYTES:
         raise pulumi.RunError(
             f"The startup archive is {len(data)} bytes; {LIMIT_BYTES} may travel in metadata.\n"

@@ -17,7 +17,7 @@ PORT = 8000
 
 def metadata(told: dict[str, Any]) -> dict[str, str]:
     """A VM's whole metadata around what `for_session` or `for_seed` tells it."""
-    archive = startup_archive.build()
+    archive = startup_archive.build(startup_archive.files(told["layer"]))
     return {
         "startup-script": startup_archive.BOOT.read_text(encoding="utf-8"),
         "mayfly-archive": archive.text,

@@ -17,7 +17,7 @@ main() {
     return 0
   fi
   if ! command -v uv >/dev/null; then
-    retry 3 5 python3 -m startup.fetch_uv "$tools_dir/uv" || fail "could not bring uv from the package index"
+    retry 3 5 python3 -m startup.seed_uv "$tools_dir/uv" || fail "could not bring uv from the package index"
   fi
   retry 3 5 install_tools || fail "could not install huggingface_hub; see $log_dir/tools.log"
   printf '%s\n' "$lock" >"$seed_dir/.complete"

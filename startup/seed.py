@@ -15,7 +15,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, errors, hf_hub_download
 
 from startup import cloud, manifest, paths
-from startup.transfer import PARTIAL, HubFile, Job, SeedError, Transfer, upload
+from startup.seed_transfer import PARTIAL, HubFile, Job, SeedError, Transfer, upload
 
 
 def hub_files(job: Job) -> list[HubFile]:

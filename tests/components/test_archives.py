@@ -28,7 +28,7 @@ def test_startup_archive_is_the_same_when_it_is_built_twice(tmp_path):
 
 def test_startup_archive_keeps_names_modes_and_no_owner_when_it_is_unpacked():
     """Stages are run as programs; this machine's users mean nothing on the VM."""
-    data = base64.b64decode(startup_archive.build().text)
+    data = base64.b64decode(startup_archive.build(startup_archive.files("session")).text)
 
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(data))) as tar:
         members = tar.getmembers()

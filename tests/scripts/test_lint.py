@@ -1,22 +1,19 @@
 """Gates over startup/: linters, size, Python version. Each has a twin that feeds it a bad case."""
 
 import ast
-import base64
-import gzip
-import io
 import re
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
 
+from components import startup_archive
+from startup import run
 from tests.scripts.conftest import STARTUP
 
 BIN = Path(sys.executable).parent
 SCRIPTS = sorted(STARTUP.glob("*.sh"))
-LIMIT_BYTES = 64 << 10
 STDLIB_ONLY = sorted(path for path in STARTUP.glob("*.py") if path.name != "seed.py")
 
 
@@ -28,18 +25,6 @@ def shellcheck(*paths: Path) -> subprocess.CompletedProcess[str]:
 def shfmt(*paths: Path) -> subprocess.CompletedProcess[str]:
     command = [BIN / "shfmt", "-d", "-i", "2", *paths]
     return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def archive_bytes(root: Path, *more: Path) -> int:
-    """What a VM's metadata would carry for this tree and more: base64 of the tar.gz."""
-    buffer = io.BytesIO()
-    files = [p for p in sorted(root.rglob("*")) if p.is_file() and p.name != "boot.sh"]
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for path in [p for p in files if "__pycache__" not in p.parts] + list(more):
-            entry = tarfile.TarInfo(path.name)
-            entry.size = path.stat().st_size
-            tar.addfile(entry, io.BytesIO(path.read_bytes()))
-    return len(base64.b64encode(gzip.compress(buffer.getvalue(), mtime=0)))
 
 
 def newer_syntax(text: str) -> str:
@@ -80,19 +65,42 @@ def test_linters_see_red_when_a_script_is_bad(tmp_path):
     assert shfmt(bad).returncode != 0
 
 
-def test_archive_fits_into_metadata_when_packed():
-    """Over 64 KiB `pulumi up` refuses."""
-    size = archive_bytes(STARTUP, STARTUP.parent / "mayfly/idle.py")
+@pytest.mark.parametrize("layer", ["session", "seed"])
+def test_archive_fits_into_metadata_when_packed(layer):
+    """Over its limit `pulumi up` refuses; here it is seen before."""
+    assert startup_archive.build(startup_archive.files(layer)).text
 
-    assert size <= LIMIT_BYTES, size
+
+@pytest.mark.parametrize("layer", ["session", "seed"])
+def test_archive_holds_all_that_a_layer_runs_when_packed(layer):
+    """A file that the other layer seemed to own alone would be missed on the machine."""
+    files = startup_archive.files(layer)
+
+    assert missing(files) == set()
+    for stage in run.LAYERS[layer]:
+        assert f"startup/{stage.script}" in files
 
 
-def test_archive_gate_sees_red_when_a_file_is_large(tmp_path):
-    """As when a lock came with all its hashes."""
-    digits = "\n".join(f"{n * 2654435761 % 2**64:x}" for n in range(20_000))
-    (tmp_path / "large.lock").write_text(digits)
+def test_archive_gate_sees_red_when_a_module_is_left_out():
+    """The check itself must find an import."""
+    files = startup_archive.files("session")
+    del files["startup/words.py"]
 
-    assert archive_bytes(tmp_path) > LIMIT_BYTES
+    assert missing(files) == {"startup/words.py"}
+
+
+def missing(files: dict[str, Path]) -> set[str]:
+    """Our modules that the archive's Python imports or its scripts run, and that it lacks."""
+    wanted = set()
+    for name, path in files.items():
+        text = path.read_text()
+        if name.endswith(".py"):
+            wanted |= set(re.findall(r"^from startup\.(\w+) import", text, re.MULTILINE))
+            for names in re.findall(r"^from startup import ([\w, ]+)$", text, re.MULTILINE):
+                wanted |= set(names.split(", "))
+        else:
+            wanted |= set(re.findall(r"python3? -m startup\.(\w+)", text))
+    return {f"startup/{name}.py" for name in wanted} - set(files)
 
 
 @pytest.mark.parametrize(

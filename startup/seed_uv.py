@@ -1,6 +1,6 @@
 """Bring uv, pinned by locks/uv.lock, to a path: a bare image has Python but no pip.
 
-`python3 -m startup.fetch_uv PATH`. A wheel is a zip: the one whose sha256 the lock names is
+`python3 -m startup.seed_uv PATH`. A wheel is a zip: the one whose sha256 the lock names is
 fetched from PyPI (or UV_DEFAULT_INDEX), checked, and its program unpacked.
 """
 
