@@ -127,6 +127,12 @@ class Machines:
         if not life.over.wait(STOP_GRACE_S):
             self._kill(life)
 
+    def notice_preemption(self, instance_id: str) -> None:
+        """From now on the machine's metadata says that it is being preempted; `stop` follows."""
+        life = self._lives.get(instance_id)
+        if life is not None:
+            life.tree.preempted = True
+
     def kill(self, instance_id: str) -> None:
         """Pull the plug; the disk stays."""
         life = self._lives.get(instance_id)

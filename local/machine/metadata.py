@@ -59,6 +59,7 @@ class Tree:
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.preempted = False
         self.attributes: dict[str, str] = {}  # guest attributes, as the machine wrote them
 
     def read(self, path: str, query: dict[str, str]) -> tuple[str, str]:
@@ -109,7 +110,7 @@ class Tree:
             "maintenance-event": "NONE",
             "name": instance["name"],
             "network-interfaces": dict(self._interfaces(instance)),
-            "preempted": str(bool(instance.get("_preempted"))).upper(),
+            "preempted": str(self.preempted).upper(),
             "scheduling": {
                 "automatic-restart": str(scheduling.get("automaticRestart", True)).upper(),
                 "on-host-maintenance": scheduling.get("onHostMaintenance", "MIGRATE"),
