@@ -11,7 +11,10 @@ from pathlib import Path
 
 from mayfly.errors import FailedError
 
-NO_NEWS = re.compile(r"@|warning:")
+# pulumi's dots, and what it says of where it found its plugins.
+NO_NEWS = re.compile(r"^@|warning: using pulumi-")
+# What pulumi writes before each line of a running command.
+PREFIX = re.compile(r"^[+~-]\s+command:local:Command \S+ creat(?:ing|ed) \([\d.]+s\)\s*(?=\S)")
 POLL_S = 0.1
 TELL_EVERY_S = 2.0
 TAIL_LINES = 40
@@ -36,7 +39,8 @@ class Child:
         """What it said last, for progress; dots and warnings are none."""
         newest = max((self.out, self.err), key=lambda path: path.stat().st_mtime_ns)
         lines = [line.strip() for line in newest.read_text(errors="replace").splitlines()]
-        return next((line for line in reversed(lines) if line and not NO_NEWS.match(line)), "")
+        news = (line for line in reversed(lines) if line and not NO_NEWS.search(line))
+        return PREFIX.sub("", next(news, ""))
 
     def tail(self) -> str:
         """The end of all it said, for a failure."""

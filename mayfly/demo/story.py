@@ -213,7 +213,10 @@ def benchmark(scene: Scene) -> dict[str, Any]:
 def wait_until_gone(scene: Scene, vm: vms.Vm) -> None:
     """Nobody asks any more; nobody here does anything about it."""
     with scene.timeline.stage("silence, until it is gone"):
-        scene.until("the reaper to end the session", lambda: is_reaped(scene, SESSION, vm))
+        scene.until(
+            "its own rule, and the reaper, to end the session",
+            lambda: is_reaped(scene, SESSION, vm),
+        )
 
 
 def check_what_is_left(scene: Scene, vm: vms.Vm) -> None:

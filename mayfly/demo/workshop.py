@@ -12,12 +12,14 @@ FOUNDATION, SEED, SESSION, CLEAN_SESSION = "foundation", "seed", "demo", "clean"
 
 # Shipped limits would take half an hour; these only shrink them. Minutes, fractions welcome.
 SHORT_LIVES = {
-    "mayfly:idleMinutes": "0.2",
-    "mayfly:startMinutes": "5",
+    "mayfly:idleMinutes": "2",
+    "mayfly:startMinutes": "15",
     "mayfly:failedMinutes": "2",
     "mayfly:heartbeatMinutes": "1",
     "mayfly:maxHours": "1",
 }
+# A seed is never silent for long on purpose; a session is what the demo waits for.
+SHORT_IDLENESS = {"mayfly:idleMinutes": "0.2"}
 LINKED = (".venv", "__main__.py", "components", "mayfly", "profiles", "reaper", "startup")
 # The stack file that each stack of ours starts from.
 SHIPPED = {FOUNDATION: FOUNDATION, SEED: SEED, SESSION: "dev", CLEAN_SESSION: "dev"}
@@ -33,6 +35,8 @@ def make_project(folder: Path, google_project: str, checkout: Path = CHECKOUT) -
         config = dict(shipped.config(source)) | {"gcp:project": google_project}
         if stack != FOUNDATION:
             config |= SHORT_LIVES
+        if stack == SESSION:
+            config |= SHORT_IDLENESS
         write(folder / f"Pulumi.{stack}.yaml", {"config": config})
     return Project(folder)
 

@@ -252,9 +252,32 @@ def test_demo_leaves_nothing_when_it_is_ended(tmp_path, number):
     assert supervisor.returncode in (130, -signal.SIGKILL)
 
 
-def test_evidence_is_empty_when_the_machine_did_nothing():
-    """The twin of the demo's own check: a clean machine must not look upgraded."""
-    commands = [{"t": 0, "argv": ["nvidia-smi"], "exit": 0}]
-    found = evidence({"commands": commands})
+def record(*commands: tuple[list[str], int], serial: str = "") -> dict:
+    return {"commands": [{"t": 0, "argv": a, "exit": e} for a, e in commands], "serial": serial}
 
-    assert (found.driver_upgrade, found.gib_removal) == ("", "")
+
+APT = ["apt-get", "install", "-y", "/var/cache/mayfly/nvidia-utils-580_580.159_amd64.deb", "/x.deb"]
+REMOVING = "Nov 23 mayfly-demo: startup-script: mayfly gib: INFO removing /usr/local/gib\n"
+
+
+def test_evidence_is_found_when_the_machine_changed_itself():
+    """The demo shows the upgrade and the removal, not only that it ended well."""
+    found = evidence(record((APT, 0), (["ldconfig"], 0), serial=REMOVING))
+
+    assert found.driver_upgrade == ("nvidia-utils-580_580.159",)
+    assert found.gib_removal == ("/usr/local/gib",)
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        record((["nvidia-smi"], 0), (["ldconfig"], 0), serial="mayfly gib: INFO no gIB here\n"),
+        record((APT, 100), (["ldconfig"], 1), serial=REMOVING),
+        record((["apt-get", "install", "ubuntu-keyring"], 0)),
+    ],
+)
+def test_evidence_is_empty_when_the_machine_did_nothing(machine):
+    """The twin: a clean machine, or a failed upgrade, must not look upgraded."""
+    found = evidence(machine)
+
+    assert (found.driver_upgrade, found.gib_removal) == ((), ())
