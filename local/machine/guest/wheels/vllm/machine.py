@@ -32,17 +32,21 @@ class Machine:
 
     @classmethod
     def here(cls) -> "Machine":
-        path = Path(os.environ.get("VLLM_MACHINE_CONFIG", CONFIG))
-        if not path.exists():
+        """The machine we run in; outside any, the one that VLLM_MACHINE describes."""
+        given, inside = os.environ.get("VLLM_MACHINE"), Path(CONFIG).exists()
+        if not given and not inside:
             return cls()
-        config: dict[str, Any] = json.loads(path.read_text())
-        modules = Path(MODULES)
-        loaded = json.loads(modules.read_text()) if modules.exists() else {"version": ""}
+        config: dict[str, Any] = json.loads(given or Path(CONFIG).read_text())
+        driver, fabric = config.get("driver", cls.driver), config.get("fabric", True)
+        if inside:
+            modules = Path(MODULES)
+            driver = json.loads(modules.read_text())["version"] if modules.exists() else ""
+            fabric = fabric_manager_runs()
         return cls(
             gpu_model=config["gpu_model"],
             gpu_count=config["gpu_count"],
-            driver=loaded["version"],
-            fabric=fabric_manager_runs(),
+            driver=driver,
+            fabric=fabric,
             load_s=float(config["settings"]["vllm_load_s"]),
             tokens_per_s=float(config["settings"]["vllm_tokens_per_s"]),
         )

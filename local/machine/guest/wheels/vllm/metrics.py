@@ -161,14 +161,18 @@ class Metrics:
             yield from head(f"vllm:{name}_total", "counter")
             yield f"vllm:{name}_total{{{self.labels}}} {value}"
             yield from self._created(f"vllm:{name}")
-        yield from head("vllm:prompt_tokens_by_source_total", "counter")
-        for source, value in self.sources.items():
-            labels = f'{self.labels},source="{source}"'
-            yield f"vllm:prompt_tokens_by_source_total{{{labels}}} {value}"
-        yield from head("vllm:request_success_total", "counter")
-        for reason, value in self.successes.items():
-            labels = f'engine="0",finished_reason="{reason}",model_name="{self.model}"'
-            yield f"vllm:request_success_total{{{labels}}} {value}"
+        yield from self._labelled("prompt_tokens_by_source", "source", self.sources)
+        yield from self._labelled("request_success", "finished_reason", self.successes)
+
+    def _labelled(self, name: str, label: str, values: dict[str, float]) -> Iterator[str]:
+        """A counter with one more label, and when each of its series began."""
+        for suffix, kind in (("total", "counter"), ("created", "gauge")):
+            yield from head(f"vllm:{name}_{suffix}", kind)
+            for key, value in values.items():
+                own = {"engine": "0", label: key, "model_name": self.model}
+                labels = ",".join(f'{n}="{v}"' for n, v in sorted(own.items()))
+                shown = value if suffix == "total" else self.created
+                yield f"vllm:{name}_{suffix}{{{labels}}} {shown}"
 
     def _process(self) -> Iterator[str]:
         usage = resource.getrusage(resource.RUSAGE_SELF)
