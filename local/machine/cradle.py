@@ -31,7 +31,7 @@ def main() -> int:
     """Boot once; returns how it ended."""
     kernel.die_with_parent()
     spec = json.loads(Path(sys.argv[1]).read_text())
-    if os.geteuid() == 0:
+    if kernel.is_real_root():
         kernel.unshare(kernel.CLONE_NEWNS)
         assemble(spec)
         kernel.become(kernel.UNPRIVILEGED_ID, kernel.UNPRIVILEGED_ID)
@@ -93,4 +93,9 @@ def ending(status: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        status = main()
+    except OSError as error:
+        print(f"the machine could not be made: {error}", file=sys.stderr)
+        status = kernel.ENDED_CRASH
+    sys.exit(status)

@@ -127,6 +127,17 @@ def die_with_parent() -> None:
     _check(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0), "prctl")
 
 
+def is_real_root() -> bool:
+    """Root that can become somebody else: in a namespace that maps root alone it cannot."""
+    if os.geteuid() != 0:
+        return False
+    for line in Path("/proc/self/uid_map").read_text().splitlines():
+        first, _, count = (int(word) for word in line.split())
+        if first <= UNPRIVILEGED_ID < first + count:
+            return True
+    return False
+
+
 def become(uid: int, gid: int) -> None:
     """Give up root for an unprivileged identity; /proc/self stays ours to write."""
     os.setgroups([])

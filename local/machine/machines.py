@@ -17,7 +17,7 @@ from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
 
-from local.machine import births, kernel, metadata, relay, rootfs
+from local.machine import births, hosts, kernel, metadata, relay, rootfs
 
 STOP_GRACE_S = 30.0
 _KILL_GRACE_S = 5.0
@@ -97,6 +97,8 @@ class Machines:
             machines.boot(probe_instance())
             try:
                 machines.wait_for_serial("1", "probe ok", limit_s=20)
+            except MachineError:
+                raise MachineError(hosts.explain(machines.serial("1"))) from None
             finally:
                 machines.close()
 
@@ -206,7 +208,7 @@ class Machines:
             mounts = rootfs.make(directory, birth.files, trees)
             for name, target in birth.links.items():
                 rootfs.write_link(directory, name, target)
-            if os.geteuid() == 0:
+            if kernel.is_real_root():
                 rootfs.give_to(directory, kernel.UNPRIVILEGED_ID)
             spec = {
                 "root": str(directory / "disk"),

@@ -1,11 +1,14 @@
 """A created instance really boots, and everything of it goes away again."""
 
 import socket
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from local.machine import Machines
+from tests.machine.vllm_server import ROOT
 
 SERVER = """#!/bin/sh
 echo really-up
@@ -71,6 +74,38 @@ def test_stopped_machine_leaves_its_disk_and_destroyed_one_leaves_nothing(boot):
     machine.machines.destroy(machine.id)
 
     assert list(machine.machines.directory.iterdir()) == []
+
+
+FORBIDDEN = """
+echo 0 >/proc/sys/user/max_user_namespaces
+exec "$0" -c 'from local.machine import Machines; Machines.preflight()'
+"""
+
+
+def test_preflight_names_the_remedy_when_the_host_forbids_user_namespaces():
+    """Ubuntu 24.04 and many containers do; a traceback would help nobody."""
+    command = ["unshare", "-Ur", "sh", "-c", FORBIDDEN, sys.executable]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 1
+    assert "does not let us make user namespaces (max_user_namespaces = 0)" in done.stderr
+    assert "Try: sudo sysctl -w user.max_user_namespaces" in done.stderr
+
+
+def test_machine_boots_where_root_is_mapped_alone(tmp_path):
+    """So it is in many rootless containers."""
+    program = "from local.machine import Machines; Machines.preflight()"
+
+    done = subprocess.run(
+        ["unshare", "-Ur", sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_preflight_passes_when_the_host_allows_user_namespaces():
