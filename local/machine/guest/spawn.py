@@ -6,6 +6,7 @@ import resource
 import shlex
 import shutil
 import signal
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -205,7 +206,7 @@ def _confine(unit: Unit, around: Surroundings) -> None:
     private = unit.flag("DynamicUser") or unit.flag("PrivateTmp")
     if private:
         for path in ("/tmp", "/var/tmp"):
-            kernel.mount("tmpfs", path, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=1777")
+            own_tmp(path)
             grants.append(path)
     if strict:
         for path in grants:
@@ -224,6 +225,24 @@ def _confine(unit: Unit, around: Surroundings) -> None:
             kernel.bind(name, name)
     for path in unit.words("Service", "InaccessiblePaths"):
         _hide(path.lstrip("-+"))
+
+
+def own_tmp(path: str) -> None:
+    """An empty folder in place of `path`, but for what belongs to the image and lies below it.
+
+    The host's environment and interpreter are mounted at their own paths, wherever those are.
+    """
+    image = {p: os.open(p, os.O_PATH) for p in mount_points() if p.startswith(f"{path}/")}
+    kernel.mount("tmpfs", path, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=1777")
+    for point, held in image.items():
+        target = Path(point)
+        if stat.S_ISDIR(os.fstat(held).st_mode):
+            target.mkdir(parents=True, exist_ok=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+        kernel.bind(f"/proc/self/fd/{held}", point)
+        os.close(held)
 
 
 def _hide(path: str) -> None:
