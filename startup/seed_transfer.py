@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ class Transfer:
         self._room = Room(job.room_bytes)
         self._arrived: queue.Queue[Arrived | None] = queue.Queue()
         self._entries: dict[str, dict[str, Any]] = {}
-        self._began = time.monotonic()
+        self._began = self._told = time.monotonic()
         self.moved_bytes = 0
 
     def run(self) -> list[dict[str, Any]]:
@@ -133,11 +133,13 @@ class Transfer:
         """Until these are done; whatever fails first, also the uploads, is raised."""
         left = set(futures)
         while left:
-            done, _ = wait({*left, uploads}, TELL_EVERY_S, return_when=FIRST_EXCEPTION)
+            # Not FIRST_EXCEPTION: it would wait for the uploads too, which end after the downloads.
+            done, _ = wait({*left, uploads}, TELL_EVERY_S, return_when=FIRST_COMPLETED)
             for future in done:
                 future.result()
             left -= done
-            self._tell()
+            if time.monotonic() - self._told >= TELL_EVERY_S:
+                self._tell()
 
     def _not_there(self) -> list[HubFile]:
         known = {entry.get("name"): entry for entry in self._partial()}
@@ -206,10 +208,11 @@ class Transfer:
         partial.write_text(json.dumps({"files": list(self._entries.values())}))
 
     def _tell(self) -> None:
+        self._told = time.monotonic()
         sizes = sum(file.size for file in self._files)
         entries = list(self._entries.values())
         there = sum(entry["size"] for entry in entries)
-        rate = self.moved_bytes / max(time.monotonic() - self._began, 0.1)
+        rate = self.moved_bytes / max(self._told - self._began, 0.1)
         text = f"{len(entries)} of {len(self._files)} files"
         if rate > 0:
             text += f", {rate / 1e6:.0f} MB/s, {(sizes - there) / rate / 60:.0f} min left"
@@ -235,7 +238,10 @@ def _gsutil(words_of_call: list[str], names: list[str], uri: str) -> None:
     said = ""
     for left in reversed(range(UPLOAD_TRIES)):
         done = subprocess.run(
-            [*command, *words_of_call], input="\n".join(names), capture_output=True, text=True
+            [*command, *words_of_call],
+            input="\n".join([*names, ""]),
+            capture_output=True,
+            text=True,
         )
         if done.returncode == 0:
             return

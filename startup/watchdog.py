@@ -172,7 +172,9 @@ class Watchdog:
             print(f"not known: {text}", flush=True)
 
     def _end(self, verdict: idle.Verdict, unknown: list[str]) -> None:
-        said = f"{verdict.kind}: {verdict.reason}"
+        said = verdict.reason
+        if not said.startswith(verdict.kind):
+            said = f"{verdict.kind}: {said}"
         before = paths.read(paths.run_dir() / "message")
         if verdict.kind == "failed" and before:
             said += f"; {before}"

@@ -58,7 +58,7 @@ def main(words: list[str]) -> None:
     if words.pop(0) != "cp":
         sys.exit("CommandException: only cp is known here")
     if words[0] == "-I":
-        sources, target = sys.stdin.read().split("\n")[:-1], words[1]
+        sources, target = sys.stdin.read().splitlines(), words[1]
     else:
         *sources, target = words
     for source in sources:

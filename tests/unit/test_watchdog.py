@@ -158,7 +158,7 @@ def test_watchdog_powers_off_one_period_after_the_limit_when_nobody_asks(serving
     assert IDLE_AT <= serving.mono <= IDLE_AT + PERIOD_S
     assert serving.powered_off == 1
     assert serving.google.guest["phase"] == "ended"
-    assert serving.google.guest["message"] == "idle: idle for 4 min"
+    assert serving.google.guest["message"] == "idle for 4 min"
 
 
 def test_watchdog_powers_off_again_when_the_machine_still_runs(serving):
@@ -167,7 +167,7 @@ def test_watchdog_powers_off_again_when_the_machine_still_runs(serving):
     serving.look()
 
     assert serving.powered_off == 2
-    assert serving.google.guest["message"] == "idle: idle for 4 min"
+    assert serving.google.guest["message"] == "idle for 4 min"
 
 
 def asks(world, _):
