@@ -158,9 +158,12 @@ def bring_session_up(scene: Scene, seed_vm: vms.Vm) -> vms.Vm:
 
 
 def is_reaped(scene: Scene, stack: str, vm: vms.Vm) -> bool:
-    """Whether nothing of a stack is left and its ledger record is written."""
+    """Whether nothing of a stack is left, and the reaper has written down what it did."""
     witness = scene.witness
-    return witness.is_gone(vm) and not witness.resources(stack) and witness.record(vm) is not None
+    if not witness.is_gone(vm) or witness.resources(stack):
+        return False
+    # pulumi writes its history after the state, the reaper its record after that.
+    return "destroy" in witness.history(stack) and witness.record(vm) is not None
 
 
 def read_outputs(scene: Scene, stack: str) -> dict[str, Any]:
