@@ -31,7 +31,8 @@ def build(settings: SessionSettings) -> dict[str, Any]:
     return {
         "endpoint_url": f"http://127.0.0.1:{settings.local_port}/v1",
         "connect_command": f"mayfly connect {vm.session}",
-        "ssh_command": f"mayfly ssh {vm.session}",
+        "ssh_command": f"gcloud compute ssh {vm.vm_name} --project {vm.project} --zone {vm.zone}"
+        " --tunnel-through-iap",
         "deadline": deadline(node.created_at, vm.limits.max_life_s),
         "hourly_usd": vm.rate.hourly_usd,
         "api_key": pulumi.Output.secret(foundation.api_key),

@@ -171,7 +171,8 @@ def test_session_gives_the_outputs_of_the_contract_when_it_serves():
     assert world.plain_outputs() == {
         "endpoint_url": "http://127.0.0.1:9000/v1",
         "connect_command": "mayfly connect dev",
-        "ssh_command": "mayfly ssh dev",
+        "ssh_command": f"gcloud compute ssh mayfly-dev --project {PROJECT} --zone us-central1-a"
+        " --tunnel-through-iap",
         "deadline": "2026-11-23T22:00:00Z",
         "hourly_usd": 52.96,
         "session": "dev",
