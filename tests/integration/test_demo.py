@@ -1,0 +1,123 @@
+"""The demo end to end: the real engine, the real state bucket, a machine that really boots."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FAST_LIMIT_S = 400
+MARK = "MAYFLY_TEST_MARK"
+
+
+def processes_with(mark: str) -> list[str]:
+    """Command lines of the live processes whose environment holds a mark."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{MARK}={mark}" in (folder / "environ").read_text(errors="replace"):
+                found.append((folder / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue  # it ended, or it is not ours
+    return found
+
+
+def git_status() -> str:
+    command = ["git", "-C", str(ROOT), "status", "--porcelain"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def start(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
+    """The demo with a folder for temporary files of its own."""
+    environment = dict(os.environ) | {MARK: str(tmp_path), "TMPDIR": str(tmp_path)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "mayfly.cli", "demo", "--fast", *words],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture
+def place():
+    """A short path: sockets have room for 107 bytes. What is left in it is a leak."""
+    with tempfile.TemporaryDirectory(prefix="mf-") as name:
+        yield Path(name)
+
+
+def assert_nothing_left(place: Path, before: str) -> None:
+    deadline = time.monotonic() + 5
+    while processes_with(str(place)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes_with(str(place)) == []
+    assert [p.name for p in place.iterdir() if p.name.startswith("mayfly")] == []
+    assert git_status() == before
+
+
+@pytest.mark.timeout(FAST_LIMIT_S + 60)
+def test_demo_tells_the_whole_story_when_nothing_goes_wrong(place):
+    """From nothing to gone: the one test that no part of mayfly can break unseen."""
+    before = git_status()
+    began = time.monotonic()
+    demo = start(place, "--json")
+    out, err = demo.communicate(timeout=FAST_LIMIT_S)
+    wall_s = time.monotonic() - began
+
+    assert demo.returncode == 0, err[-3000:]
+    result = json.loads(out)
+    assert result["ok"] is True
+    assert abs(wall_s - result["seconds"]) < 20
+    assert len(result["stages"]) >= 6
+    check_outputs(result["outputs"])
+    check_teardown(result["teardown"])
+    assert [s for s in ("update", "destroy") if s not in result["state_history"]] == []
+    assert result["rest_calls"] >= 40
+    assert result["reaper_pid"] not in (0, os.getpid(), demo.pid)
+    assert all(c["ok"] for c in result["inference"]["checks"])
+    assert result["benchmark"]["errors"] == 0
+    assert all(phase["ttft_ms"]["p99"] > 0 for phase in result["benchmark"]["phases"])
+    assert_nothing_left(place, before)
+
+
+def check_outputs(outputs: dict) -> None:
+    assert outputs["endpoint_url"].startswith("http://127.0.0.1:")
+    assert outputs["api_key"] == "[secret]"
+    for name in ("connect_command", "ssh_command", "deadline", "hourly_usd"):
+        assert outputs[name]
+
+
+def check_teardown(teardown: dict) -> None:
+    assert "idle" in teardown["reason"]
+    assert teardown["resources_left"] == []
+    assert teardown["vm_seconds"] > 0
+    assert teardown["usd"] > 0
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_demo_leaves_nothing_when_it_is_ended_in_the_middle(place, number):
+    """Ctrl-C and a crash come when pulumi, its providers and a function run at once."""
+    before = git_status()
+    demo = start(place)
+    assert demo.stderr is not None
+    for line in demo.stderr:
+        if "foundation up ..." in line:
+            break
+    demo.send_signal(number)
+    demo.communicate(timeout=90)
+
+    assert demo.returncode in (1, -signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while any(place.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert_nothing_left(place, before)
