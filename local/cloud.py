@@ -137,6 +137,8 @@ class LocalCloud:
         if not self.options.plugins:
             # The real provider asks Google who the user is, whatever endpoints it is given.
             variables |= {"HTTPS_PROXY": NOWHERE, "NO_PROXY": f"{HOST},localhost"}
+            # The real plugins lie in the user's own Pulumi home.
+            del variables["PULUMI_HOME"]
         urls = {
             "api": self.http.url,
             "storage": self.https.url,

@@ -101,6 +101,7 @@ def test_up_leaves_the_stand_ins_out_when_the_provider_is_real(run: Run, directo
     done = run("up", "--provider", "real", *QUICK)
 
     assert 'export HTTPS_PROXY="http://127.0.0.1:9"' in done.stdout
+    assert "PULUMI_HOME" not in done.stdout  # where the user's plugins lie
     assert [p.name for p in (directory / "bin").iterdir()] == ["gcloud"]
 
 
