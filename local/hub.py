@@ -319,7 +319,7 @@ def serve(hub: Hub, port: int = 0) -> ThreadingHTTPServer:
     """Answer in a thread; `server_port` says where, `shutdown` and `server_close` end it."""
     handler = type("BoundHandler", (Handler,), {"hub": hub})
     server = _Server(("127.0.0.1", port), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     return server
 
 

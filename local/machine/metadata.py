@@ -379,6 +379,6 @@ def serve(listener: socket.socket, tree: Tree) -> HTTPServer:
     handler = type("BoundHandler", (Handler,), {"tree": tree})
     server = _Server(listener, handler)
     threading.Thread(
-        target=server.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True
+        target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
     ).start()
     return server
