@@ -1,9 +1,8 @@
-"""apt-get, apt-cache, apt-mark, dpkg and dpkg-query over a small world of packages."""
+"""apt-get, apt-cache and apt-mark over a small world of packages."""
 
 import fnmatch
 import json
 import re
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,8 +49,8 @@ class Call:
 
 
 def main(name: str, argv: list[str]) -> int:
-    tools = {"apt-get": apt_get, "apt-cache": apt_cache, "apt-mark": apt_mark, "dpkg": dpkg}
-    return tools.get(name, dpkg_query)(argv)
+    tools = {"apt-get": apt_get, "apt-cache": apt_cache, "apt-mark": apt_mark}
+    return tools[name](argv)
 
 
 def installed() -> dict[str, dict[str, Any]]:
@@ -348,88 +347,3 @@ def apt_mark(argv: list[str]) -> int:
         print(f"{name} set on hold." if have[name]["held"] else f"Canceled hold on {name}.")
     store(have)
     return 0
-
-
-def dpkg(argv: list[str]) -> int:
-    if argv == ["--print-architecture"]:
-        print("amd64")
-        return 0
-    if argv == ["--configure", "-a"]:
-        return 0
-    if argv[:1] in (["-l"], ["--list"], ["-s"], ["--status"]):
-        return dpkg_query(argv)
-    if argv[:1] in (["-i"], ["--install"]) and argv[1:]:
-        return dpkg_install(argv[1:])
-    return fail(f"dpkg: error: unknown option {' '.join(argv)}", 2)
-
-
-def dpkg_install(files: list[str]) -> int:
-    if wait_for_lock(Call()):
-        return 2
-    packages = []
-    for file in files:
-        try:
-            packages.append(archive.read(Path(file)))
-        except (OSError, ValueError) as error:
-            return fail(f"dpkg: error processing archive {file} (--install):\n {error}")
-    have = installed()
-    given = {package.name for package in packages}
-    for package in packages:
-        for need in package.needs:
-            if need not in have and need not in given:
-                fail(f"dpkg: dependency problems prevent configuration of {package.name}:")
-                return fail(
-                    f" {package.name} depends on {need}; however:\n  Package {need} is not "
-                    "installed."
-                )
-    return unpack(Call(flags={"-y"}), packages, have)
-
-
-def dpkg_query(argv: list[str]) -> int:
-    """`-W [-f=FORMAT] [PATTERN...]`, `-s NAME`, `-l [PATTERN...]`."""
-    mode, text, patterns = "", "${binary:Package}\t${Version}\n", []
-    for word in argv:
-        if word in ("-W", "--show", "-s", "--status", "-l", "--list"):
-            mode = word.lstrip("-")[0].replace("s", "S") if word != "--show" else "W"
-        elif word.startswith(("-f=", "--showformat=")):
-            text = word.partition("=")[2]
-        elif word.startswith("-f") and len(word) > 2:
-            text = word[2:]
-        elif word.startswith("-"):
-            return fail(f"dpkg-query: error: unknown option {word}", 2)
-        else:
-            patterns.append(word)
-    if not mode:
-        return fail("dpkg-query: error: need an action option", 2)
-    have = installed()
-    status = 0
-    chosen: list[str] = [] if patterns else sorted(have)
-    for pattern in patterns:
-        matches = sorted(fnmatch.filter(have, pattern))
-        if not matches:
-            status = fail(f"dpkg-query: no packages found matching {pattern}")
-        chosen += matches
-    for name in chosen:
-        print(describe(name, have[name], mode, text), end="")
-    sys.stdout.flush()
-    return status
-
-
-def describe(name: str, facts: dict[str, Any], mode: str, text: str) -> str:
-    version = str(facts["version"])
-    if mode == "S":
-        return f"Package: {name}\nStatus: install ok installed\nVersion: {version}\n"
-    if mode == "l":
-        return f"{'hi' if facts['held'] else 'ii'}  {name} {version} {facts['architecture']}\n"
-    values = {
-        "Package": name,
-        "binary:Package": name,
-        "Version": version,
-        "Architecture": str(facts["architecture"]),
-        "Status": "hold ok installed" if facts["held"] else "install ok installed",
-        "db:Status-Abbrev": "hi " if facts["held"] else "ii ",
-        "db:Status-Status": "installed",
-        "source:Upstream-Version": Package(name, version).upstream,
-    }
-    filled = re.sub(r"\$\{([^}]+)\}", lambda m: values.get(m[1].split(";")[0], ""), text)
-    return filled.replace("\\n", "\n").replace("\\t", "\t")
