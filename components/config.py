@@ -9,14 +9,6 @@ from pulumi.runtime.config import CONFIG, get_config_env
 
 from mayfly import names, settings
 
-# As the Google provider reads them, in its order.
-PROJECT_VARIABLES = (
-    "GOOGLE_PROJECT",
-    "GOOGLE_CLOUD_PROJECT",
-    "GCLOUD_PROJECT",
-    "CLOUDSDK_CORE_PROJECT",
-)
-
 
 def read_settings() -> settings.Settings:
     """This stack's settings; RunError with every problem if there is one, before any resource."""
@@ -29,7 +21,7 @@ def read_settings() -> settings.Settings:
 def google_project() -> str | None:
     """The Google Cloud project: `gcp:project`, else the environment, as the provider does it."""
     configured = pulumi.Config("gcp").get("project")
-    return configured or next(filter(None, map(os.environ.get, PROJECT_VARIABLES)), None)
+    return configured or next(filter(None, map(os.environ.get, names.PROJECT_VARIABLES)), None)
 
 
 def warn_of_local_backend() -> None:

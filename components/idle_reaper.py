@@ -111,7 +111,6 @@ class IdleReaper(pulumi.ComponentResource):
                     "MAYFLY_PROJECT": args.project,
                     "MAYFLY_STATE_BUCKET": args.state_bucket,
                     "MAYFLY_FOUNDATION_STACK": args.foundation_stack,
-                    "MAYFLY_PULUMI_PROJECT": names.PROJECT,
                 },
             ),
             labels=labels.FOUNDATION,

@@ -7,7 +7,6 @@ import pulumi_gcp as gcp
 
 from mayfly import names
 
-MODELS = {"spot": "SPOT", "flex-start": "FLEX_START", "on-demand": "STANDARD"}
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 
 
@@ -80,7 +79,7 @@ def instance(name: str, args: InstanceArgs, parent: pulumi.Resource) -> gcp.comp
 def scheduling(provisioning: str, max_life_s: int) -> gcp.compute.InstanceSchedulingArgs:
     """Delete at the end of life, whatever the model; never restart by itself, never migrate."""
     return gcp.compute.InstanceSchedulingArgs(
-        provisioning_model=MODELS[provisioning],
+        provisioning_model=names.PROVISIONING[provisioning],
         preemptible=provisioning == "spot",
         automatic_restart=False,
         on_host_maintenance="TERMINATE",

@@ -5,11 +5,8 @@ from typing import Any
 import pulumi
 import pulumi_gcp as gcp
 
-from components.instance import MODELS
 from mayfly import names
 from mayfly.settings import VmSettings
-
-INSTANCE = "gcp:compute/instance:Instance"
 
 
 def guard(settings: VmSettings) -> None:
@@ -44,7 +41,7 @@ def _last_zone(settings: VmSettings) -> str | None:
     ).value
     resources = (answer or {}).get("outputs") or {}
     for resource in resources.values():
-        if resource.get("type") == INSTANCE:
+        if resource.get("type") == names.INSTANCE_TYPE:
             zone = (resource.get("outputs") or {}).get("zone")
             return str(zone) if zone else None
     return None
@@ -68,7 +65,11 @@ def _changes(settings: VmSettings, zone: str, vm: gcp.compute.GetInstanceResult)
     pairs = (
         ("mayfly:zone", zone, settings.zone),
         ("mayfly:machine", vm.machine_type.rpartition("/")[2], settings.machine),
-        ("mayfly:provisioning", scheduling.provisioning_model, MODELS[settings.provisioning]),
+        (
+            "mayfly:provisioning",
+            scheduling.provisioning_model,
+            names.PROVISIONING[settings.provisioning],
+        ),
         ("life in seconds", int(seconds), settings.limits.max_life_s),
     )
     return [f"{key}: {old} -> {new}" for key, old, new in pairs if old != new]

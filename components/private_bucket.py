@@ -1,6 +1,6 @@
 """What every bucket of ours has in common: nothing in it can be made public."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pulumi
 import pulumi_gcp as gcp
@@ -23,7 +23,6 @@ class PrivateBucketArgs:
     kept_deleted_s: int
     delete_after_days: int | None = None
     disposable: bool = False
-    labels: dict[str, str] = field(default_factory=lambda: dict(labels.FOUNDATION))
 
 
 def private_bucket(
@@ -43,7 +42,7 @@ def private_bucket(
             retention_duration_seconds=args.kept_deleted_s
         ),
         lifecycle_rules=_lifecycle(args),
-        labels=args.labels,
+        labels=labels.FOUNDATION,
         opts=opts,
     )
 

@@ -22,7 +22,7 @@ def metadata(told: dict[str, Any]) -> dict[str, str]:
         "startup-script": startup_archive.BOOT.read_text(encoding="utf-8"),
         "mayfly-archive": archive.text,
         "mayfly-archive-sha256": archive.sha256,
-        "mayfly-settings": json.dumps(told, sort_keys=True),
+        names.SETTINGS_KEY: json.dumps(told, sort_keys=True),
         "enable-guest-attributes": "TRUE",
         "enable-oslogin": "TRUE",
         "block-project-ssh-keys": "TRUE",

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mayfly.errors import FailedError, MayflyError, WrongInputError
+from mayfly.errors import FailedError, MayflyError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Session = Annotated[str, typer.Argument(help="Session name; may be left out if there is only one.")]
@@ -112,12 +112,8 @@ def seed(
 
 def explained(error: Exception) -> MayflyError:
     """Any error as one that people can read. MAYFLY_DEBUG=1 shows the traceback instead."""
-    from mayfly.problems import ConfigError
-
     if isinstance(error, MayflyError):
         return error
-    if isinstance(error, ConfigError):
-        return WrongInputError(str(error))
     return FailedError(
         f"mayfly stopped over an error it does not know: {type(error).__name__}: {error}",
         "What was running before is unchanged; `mayfly status` shows what costs money now.",

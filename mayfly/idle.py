@@ -121,6 +121,11 @@ def parse_time(text: object) -> float | None:
         return None
 
 
+def rfc3339(at: float | None) -> str | None:
+    """`YYYY-MM-DDTHH:MM:SSZ` of Unix seconds, as `parse_time` reads it; None stays None."""
+    return None if at is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
 def _phase(claim: object) -> str | None:
     if claim is None:
         return None

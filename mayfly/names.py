@@ -20,9 +20,29 @@ VM_TAG = "mayfly-vm"
 """The network tag that the IAP rule targets; every VM of ours carries it."""
 
 API_KEY_SECRET = "mayfly-api-key"
-HF_TOKEN_SECRET = "mayfly-hf-token"
 
-GUEST_NAMESPACE = "mayfly"
+GUEST_PATH = "mayfly/"
+"""The guest attributes' namespace, as Compute's query wants it."""
+
+SETTINGS_KEY = "mayfly-settings"
+"""The metadata key under which a VM is told what it is for."""
+
+OUR_VMS = f"labels.{LABEL_LAYER}:*"
+"""The filter under which Compute lists every VM of ours."""
+
+INSTANCE_TYPE = "gcp:compute/instance:Instance"
+"""A VM's type in a stack's state."""
+
+PROVISIONING = {"spot": "SPOT", "flex-start": "FLEX_START", "on-demand": "STANDARD"}
+"""Our word for a provisioning model -> Compute's."""
+
+PROJECT_VARIABLES = (
+    "GOOGLE_PROJECT",
+    "GOOGLE_CLOUD_PROJECT",
+    "GCLOUD_PROJECT",
+    "CLOUDSDK_CORE_PROJECT",
+)
+"""Where the Google provider looks for the project, in its order."""
 
 SESSION_PATTERN = re.compile(r"[a-z]([a-z0-9-]{0,39}[a-z0-9])?")
 SESSION_RULE = "a letter, then letters, digits and hyphens, lower case, 41 at most, no hyphen last"

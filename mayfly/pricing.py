@@ -14,10 +14,10 @@ from typing import Any
 
 import yaml
 
+from mayfly import names
 from mayfly.errors import WrongInputError
 
 TABLE = Path(__file__).with_name("rates.yaml")
-PROVISIONING = ("spot", "flex-start", "on-demand")
 OLD_AFTER_DAYS = 30
 
 
@@ -94,8 +94,10 @@ def _problems(row: Any) -> list[str]:
         found.append(f"usd_per_h {price!r} is not a price")
     if row.get("date") and not _is_day(row["date"]):
         found.append(f"date {row['date']!r} is not a quoted ISO day")
-    if row.get("provisioning") and row["provisioning"] not in PROVISIONING:
-        found.append(f"provisioning {row['provisioning']!r}: one of {', '.join(PROVISIONING)}")
+    if row.get("provisioning") and row["provisioning"] not in names.PROVISIONING:
+        found.append(
+            f"provisioning {row['provisioning']!r}: one of {', '.join(names.PROVISIONING)}"
+        )
     return found
 
 

@@ -7,18 +7,11 @@ from typing import Any
 
 import yaml
 
+from mayfly import names
 from mayfly.errors import WrongInputError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 """Where this mayfly's own program, profiles and local cloud lie."""
-
-# As the Google provider reads them, in its order.
-PROJECT_VARIABLES = (
-    "GOOGLE_PROJECT",
-    "GOOGLE_CLOUD_PROJECT",
-    "GCLOUD_PROJECT",
-    "CLOUDSDK_CORE_PROJECT",
-)
 
 
 @dataclass(frozen=True)
@@ -45,7 +38,7 @@ class Project:
 
     def google_project(self) -> str:
         """The Google Cloud project id: environment, then any stack's file. WrongInputError."""
-        for name in PROJECT_VARIABLES:
+        for name in names.PROJECT_VARIABLES:
             if os.environ.get(name):
                 return os.environ[name]
         # "foundation" first: it is the one that every session follows.
@@ -54,8 +47,8 @@ class Project:
             if isinstance(project, str) and project:
                 return project
         raise WrongInputError(
-            f"No Google Cloud project is set: neither ${PROJECT_VARIABLES[0]} nor gcp:project in "
-            f"{self.root}/Pulumi.*.yaml.",
+            f"No Google Cloud project is set: neither ${names.PROJECT_VARIABLES[0]} nor "
+            f"gcp:project in {self.root}/Pulumi.*.yaml.",
             "Nothing was attempted.",
             "Try: pulumi config set gcp:project YOUR-PROJECT --stack foundation",
         )

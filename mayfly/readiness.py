@@ -97,8 +97,9 @@ class Watch:
         want = self._want
         instance = self._cloud.compute.instance(want.zone, want.vm_id)
         if instance is not None:
-            path = f"{names.GUEST_NAMESPACE}/"
-            self._claims(self._cloud.compute.guest_attributes(want.zone, want.vm, path) or {})
+            self._claims(
+                self._cloud.compute.guest_attributes(want.zone, want.vm, names.GUEST_PATH) or {}
+            )
         if self._phase == want.phase:
             return True
         if instance is None:

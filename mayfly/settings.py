@@ -37,7 +37,6 @@ DEFAULT_IMAGE = {
 }
 
 RATE_KEYS = ("mayfly:hourlyUsd", "mayfly:rateSource", "mayfly:rateDate")
-PROVISIONING = ("spot", "flex-start", "on-demand")
 # GPUs are worth a preemption; half an hour of a CPU VM is not worth a second try.
 DEFAULT_PROVISIONING = {names.SESSION: "spot", names.SEED: "on-demand"}
 DAY_S = 86_400
@@ -193,7 +192,9 @@ def _vm(config: Config, layer: str, stack: str, project: str) -> VmSettings | No
     if chosen is None:
         return None
     machine = _machine(config, layer, chosen)
-    provisioning = config.choice("provisioning", PROVISIONING, DEFAULT_PROVISIONING[layer])
+    provisioning = config.choice(
+        "provisioning", tuple(names.PROVISIONING), DEFAULT_PROVISIONING[layer]
+    )
     rate = _rate(config)
     return VmSettings(
         layer=layer,

@@ -11,8 +11,6 @@ from mayfly import idle, names
 from mayfly.cloud import Cloud
 from mayfly.errors import WrongInputError
 
-ANY_OF_OURS = f"labels.{names.LABEL_LAYER}:*"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Vm:
@@ -81,7 +79,7 @@ def seconds(timestamp: str) -> float:
 def settings_of(instance: Mapping[str, Any]) -> dict[str, Any]:
     """The mayfly-settings metadata; {} when it is missing or not a JSON object."""
     for item in instance.get("metadata", {}).get("items", []):
-        if item.get("key") == "mayfly-settings":
+        if item.get("key") == names.SETTINGS_KEY:
             try:
                 found = json.loads(item.get("value", ""))
             except ValueError:
@@ -92,7 +90,7 @@ def settings_of(instance: Mapping[str, Any]) -> dict[str, Any]:
 
 def all_of_ours(cloud: Cloud) -> list[Vm]:
     """Every VM that carries our label, sorted by session."""
-    found = [parse(i) for i in cloud.compute.instances(ANY_OF_OURS)]
+    found = [parse(i) for i in cloud.compute.instances(names.OUR_VMS)]
     return sorted(found, key=lambda vm: (vm.layer, vm.session))
 
 
@@ -126,7 +124,7 @@ def check_session_name(session: str) -> None:
 
 def claims(cloud: Cloud, vm: Vm) -> dict[str, str] | None:
     """What the VM says of itself; None before it has said anything."""
-    return cloud.compute.guest_attributes(vm.zone, vm.name, f"{names.GUEST_NAMESPACE}/")
+    return cloud.compute.guest_attributes(vm.zone, vm.name, names.GUEST_PATH)
 
 
 def lease_until(cloud: Cloud, vm: Vm) -> float | None:

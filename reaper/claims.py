@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,11 +20,6 @@ def moment(text: object) -> float | None:
     except ValueError:
         return None
     return at.timestamp() if at.tzinfo is not None else None
-
-
-def rfc3339(at: float | None) -> str | None:
-    """Unix seconds as RFC 3339 UTC, to the second; None stays None."""
-    return None if at is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 def line(text: object) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 from mayfly import idle, names
 from mayfly.cloud import Cloud
 from mayfly.errors import FailedError
-from reaper.claims import mapping, rfc3339
+from reaper.claims import mapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +96,10 @@ def acquire(cloud: Cloud, bucket: str, now: float, seconds: float) -> Lease | No
 def _encode(until: float, runs: list[Run]) -> bytes:
     # The holder's word makes two runs' bytes differ, so that a repeated write knows its own.
     body = {
-        "until": rfc3339(until),
+        "until": idle.rfc3339(until),
         "holder": uuid.uuid4().hex,
         "runs": [
-            {**asdict(run), "since": rfc3339(run.since), "until": rfc3339(run.until)}
+            {**asdict(run), "since": idle.rfc3339(run.since), "until": idle.rfc3339(run.until)}
             for run in runs
         ],
     }

@@ -10,9 +10,6 @@ from reaper import vm
 from reaper.claims import mapping
 from reaper.parallel import each
 
-FILTER = f"labels.{names.LABEL_LAYER}:*"
-GUEST_PATH = f"{names.GUEST_NAMESPACE}/"
-
 
 @dataclass(frozen=True)
 class Listed:
@@ -28,7 +25,7 @@ def listed(cloud: Cloud, state_bucket: str) -> Listed:
     CloudError only when the VMs cannot be listed.
     """
     found, errors = [], []
-    for instance in cloud.compute.instances(FILTER):
+    for instance in cloud.compute.instances(names.OUR_VMS):
         if not vm.is_ours(instance):
             continue
         try:
@@ -48,7 +45,7 @@ def listed(cloud: Cloud, state_bucket: str) -> Listed:
 def closer(cloud: Cloud, one: vm.Vm) -> vm.Vm:
     """The VM with its own claims, or with why they are not known."""
     try:
-        claims = cloud.compute.guest_attributes(one.zone, one.name, GUEST_PATH)
+        claims = cloud.compute.guest_attributes(one.zone, one.name, names.GUEST_PATH)
     except CloudError as error:
         return replace(one, attributes_error=error.message)
     return replace(one, attributes=claims)

@@ -9,12 +9,11 @@ from typing import Any
 
 from mayfly import names
 from reaper.claims import mapping
-from reaper.vm import SETTINGS_KEY, kept_settings
+from reaper.vm import kept_settings
 
-INSTANCE = "gcp:compute/instance:Instance"
 COMMAND = "command:local:Command"
 # All that a seed or session owns. Anything else means that the stack is not one of them.
-EPHEMERAL = frozenset({INSTANCE, COMMAND})
+EPHEMERAL = frozenset({names.INSTANCE_TYPE, COMMAND})
 # Held by the engine itself: nothing in the cloud stands behind them.
 BOOKKEEPING = frozenset({"pulumi:pulumi:Stack", "pulumi:pulumi:StackReference"})
 PROVIDER = "pulumi:providers:"
@@ -68,15 +67,7 @@ def parse(name: str, data: bytes) -> Stack:
         resources = list(latest.get("resources") or [])
         pending = [entry["resource"] for entry in latest.get("pending_operations") or []]
         return _read(name, resources, pending)
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        OSError,
-        zlib.error,
-    ) as error:
+    except UNREADABLE as error:
         raise StateError(f"stack {name}: its state cannot be read: {error!r}") from error
 
 
@@ -85,7 +76,7 @@ def _read(name: str, resources: list[dict[str, Any]], pending: list[dict[str, An
     types = [str(found["type"]) for found in owned]
     return Stack(
         name=name,
-        machines=tuple(_machine(found) for found in owned if found["type"] == INSTANCE),
+        machines=tuple(_machine(found) for found in owned if found["type"] == names.INSTANCE_TYPE),
         leftovers=tuple(types),
         foreign=tuple(kind for kind in types if kind not in EPHEMERAL),
         protected=tuple(str(found["urn"]) for found in resources if found.get("protect")),
@@ -103,7 +94,7 @@ def _is_owned(resource: Mapping[str, Any]) -> bool:
 def _machine(resource: Mapping[str, Any]) -> Machine:
     inputs, outputs = resource.get("inputs") or {}, resource.get("outputs") or {}
     metadata = inputs.get("metadata")
-    written = metadata.get(SETTINGS_KEY) if isinstance(metadata, dict) else None
+    written = metadata.get(names.SETTINGS_KEY) if isinstance(metadata, dict) else None
     return Machine(
         id=str(outputs.get("instanceId") or ""),
         name=str(outputs.get("name") or inputs.get("name") or ""),

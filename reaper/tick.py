@@ -9,10 +9,10 @@ from typing import Any
 
 from mayfly.cloud import Cloud, CloudError
 from mayfly.errors import FailedError
+from mayfly.idle import rfc3339
 from reaper import books, observe
 from reaper.act import delete
 from reaper.books import Look
-from reaper.claims import rfc3339
 from reaper.clock import Clock
 from reaper.decide import judge
 from reaper.life import Known

@@ -12,11 +12,10 @@ from reaper.claims import amount, line, mapping, moment
 # The longest life that Google takes.
 LONGEST_S = 120 * 86400.0
 LAYERS = (names.SESSION, names.SEED)
-SETTINGS_KEY = "mayfly-settings"
 # What a VM is held to when its settings are lost: the project's defaults, and a life that even
 # the longest session would rather have written down.
 DEFAULT_LIMITS = Limits(idle_s=1200, start_s=1800, failed_s=300, heartbeat_s=300, max_life_s=14400)
-PROVISIONING = {"SPOT": "spot", "FLEX_START": "flex-start", "STANDARD": "on-demand"}
+OUR_WORD = {theirs: ours for ours, theirs in names.PROVISIONING.items()}
 KEPT_TEXT = (
     *("layer", "session", "profile", "started_by", "machine", "provisioning"),
     *("rate_source", "rate_date"),
@@ -61,7 +60,7 @@ def parse(instance: Mapping[str, Any]) -> Vm:
     created_at = moment(instance.get("creationTimestamp"))
     if created_at is None:
         raise ValueError(f"VM {name} has no creation time")
-    raw = mapping(_metadata(instance).get(SETTINGS_KEY))
+    raw = mapping(_metadata(instance).get(names.SETTINGS_KEY))
     return Vm(
         id=str(instance["id"]),
         name=name,
@@ -97,7 +96,7 @@ def _facts(instance: Mapping[str, Any]) -> dict[str, str]:
     found = {
         "layer": instance.get("labels", {}).get(names.LABEL_LAYER),
         "machine": last_part(instance.get("machineType", "")),
-        "provisioning": PROVISIONING.get(model),
+        "provisioning": OUR_WORD.get(model),
     }
     return {key: value for key, value in found.items() if value}
 

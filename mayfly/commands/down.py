@@ -11,8 +11,6 @@ from mayfly.engine import Engine
 from mayfly.errors import FailedError, MayflyError, WrongInputError
 from mayfly.project import Project, find_project
 
-INSTANCE = "gcp:compute/instance:Instance"
-
 
 def run(session: str, *, all_sessions: bool, yes: bool) -> None:
     """Destroy one session, or every session and seed. Asks first; a foundation is never touched."""
@@ -57,7 +55,7 @@ def chosen(engine: Engine, project: Project, session: str) -> list[str]:
 def layer(engine: Engine, project: Project, stack: str) -> str | None:
     """A stack's layer: its state's word, then its file's; None if neither says. Never guessed."""
     for resource in engine.resources(stack):
-        if resource.get("type") == INSTANCE:
+        if resource.get("type") == names.INSTANCE_TYPE:
             labels = (resource.get("outputs") or {}).get("labels") or {}
             return str(labels.get(names.LABEL_LAYER, "")) or None
     return project.layer(stack)

@@ -3,7 +3,6 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any
 
 from mayfly import idle, vms
@@ -42,22 +41,17 @@ def row(cloud: Cloud, vm: vms.Vm) -> dict[str, Any]:
         "zone": vm.zone,
         "status": vm.status,
         "provisioning": vm.provisioning,
-        "created_at": stamp(vm.created_at),
+        "created_at": idle.rfc3339(vm.created_at),
         "age_s": round(vm.age_s(now)),
         "verdict": verdict.kind if verdict else None,
         "reason": verdict.reason if verdict else "its settings cannot be read",
-        "ends_at": stamp(verdict.ends_at) if verdict else None,
-        "deadline": stamp(vm.created_at + limits.max_life_s) if limits else None,
+        "ends_at": idle.rfc3339(verdict.ends_at) if verdict else None,
+        "deadline": idle.rfc3339(vm.created_at + limits.max_life_s) if limits else None,
         "hourly_usd": vm.hourly_usd,
         "cost_usd": None if cost is None else round(cost, 4),
         "rate_source": vm.settings.get("rate_source"),
         "rate_date": vm.settings.get("rate_date"),
     }
-
-
-def stamp(at: float | None) -> str | None:
-    """Unix seconds as RFC 3339 UTC."""
-    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def show(project: str, rows: list[dict[str, Any]]) -> None:

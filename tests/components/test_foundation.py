@@ -186,7 +186,6 @@ def test_reaper_function_runs_alone_inside_and_as_itself(world):
         "MAYFLY_PROJECT": PROJECT,
         "MAYFLY_STATE_BUCKET": f"{PROJECT}-mayfly-state",
         "MAYFLY_FOUNDATION_STACK": "foundation",
-        "MAYFLY_PULUMI_PROJECT": "mayfly",
     }
 
 

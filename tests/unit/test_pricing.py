@@ -5,7 +5,8 @@ from datetime import date
 import pytest
 
 from mayfly.errors import WrongInputError
-from mayfly.pricing import PROVISIONING, Rate, lookup, parse, shipped
+from mayfly.names import PROVISIONING
+from mayfly.pricing import Rate, lookup, parse, shipped
 
 ROW = {
     "machine": "a3-highgpu-8g",
