@@ -20,6 +20,7 @@ TOOL = {
     },
 }
 TIMEOUT_S = 120
+MAX_TOKENS = 1024  # a model that thinks first needs some for that
 
 
 class CheckError(Exception):
@@ -32,7 +33,7 @@ def ask(question: str, **more: Any) -> dict[str, Any]:
     body = {
         "model": os.environ["MAYFLY_SERVED_MODEL"],
         "messages": [{"role": "user", "content": question}],
-        "max_tokens": 256,
+        "max_tokens": MAX_TOKENS,
         "temperature": 0,
         **more,
     }
@@ -43,7 +44,7 @@ def ask(question: str, **more: Any) -> dict[str, Any]:
         answer = cloud.fetch(url, method="POST", data=data, headers=headers, timeout_s=TIMEOUT_S)
         said: dict[str, Any] = json.loads(answer)
         usage = said["usage"]
-        sane = usage["prompt_tokens"] > 0 and 0 < usage["completion_tokens"] <= body["max_tokens"]
+        sane = usage["prompt_tokens"] > 0 and 0 < usage["completion_tokens"] <= MAX_TOKENS
     except cloud.CloudError as error:
         raise CheckError(f"{question!r}: {error}") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -63,9 +64,10 @@ def text_of(said: dict[str, Any]) -> str:
 
 
 def tool_call_of(said: dict[str, Any]) -> str | None:
-    """The called function's name; None when the model chose to talk instead."""
-    calls = said["choices"][0]["message"].get("tool_calls") or []
-    if not calls:
+    """The called function's name; None when the model talked instead, or too long."""
+    choice = said["choices"][0]
+    calls = choice["message"].get("tool_calls") or []
+    if not calls or choice.get("finish_reason") == "length":
         return None
     function = calls[0]["function"]
     try:

@@ -93,21 +93,30 @@ class Runner:
         self._running.append(stage)
         self._show_phase()
         self._timeline.start(stage.name)
-        began, ok = time.monotonic(), False
+        began = time.monotonic()
+        ended = "failed"
         try:
             await self._run_script(stage)
-            ok = True
+            ended = "done"
         except RebootRequest:
-            ok = True
+            ended = "done"
+            raise
+        except asyncio.CancelledError:
+            ended = "cut off"
             raise
         finally:
-            size = _number(paths.run_dir() / "bytes" / stage.name)
-            took_s = time.monotonic() - began
-            print(f"mayfly {stage.name}: {summary(ok, took_s, size)}", flush=True)
-            self._timeline.end(stage.name, ok, size)
             self._running.remove(stage)
+            self._tell_end(stage, ended, time.monotonic() - began)
         self._show_phase()
         self._done[stage.name].set()
+
+    def _tell_end(self, stage: Stage, ended: str, took_s: float) -> None:
+        size = _number(paths.run_dir() / "bytes" / stage.name)
+        print(f"mayfly {stage.name}: {summary(ended, took_s, size)}", flush=True)
+        if ended == "cut off":
+            self._timeline.drop(stage.name)
+        else:
+            self._timeline.end(stage.name, ended == "done", size)
 
     def _show_phase(self) -> None:
         running = [stage for stage in self._stages if stage in self._running]
@@ -173,10 +182,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             return
 
 
-def summary(ok: bool, took_s: float, size: int | None) -> str:
-    text = f"{'done' if ok else 'ended'} in {took_s:.1f} s"
+def summary(ended: str, took_s: float, size: int | None) -> str:
+    text = f"{ended} in {took_s:.1f} s"
     if size:
-        text += f", {size / 1e9:.2f} GB at {size / 1e6 / max(took_s, 0.001):.0f} MB/s"
+        text += f", {size / 1e6:,.1f} MB at {size / 1e6 / max(took_s, 0.001):.0f} MB/s"
     return text
 
 

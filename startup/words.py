@@ -50,9 +50,8 @@ class Timeline:
             self._entries: list[dict[str, object]] = json.loads(paths.read(self._path) or "[]")
         except ValueError:
             self._entries = []  # half a disk after a crash; only the history is lost
-        for entry in self._entries:
-            if entry["end"] is None:  # the machine went down under it
-                entry.update(end=entry["start"], ok=False)
+        # What the machine went down under runs again: it neither failed nor is it done.
+        self._entries = [entry for entry in self._entries if entry["end"] is not None]
 
     def start(self, stage: str) -> None:
         now = rfc3339(time.time(), 3)
@@ -69,6 +68,11 @@ class Timeline:
     def end(self, stage: str, ok: bool, size: int | None) -> None:
         entry = next(e for e in reversed(self._entries) if e["stage"] == stage)
         entry.update(end=rfc3339(time.time(), 3), ok=ok, bytes=size)
+        self._tell()
+
+    def drop(self, stage: str) -> None:
+        """It was cut off for another's sake: as if it had not started."""
+        self._entries = [e for e in self._entries if e["stage"] != stage or e["end"] is not None]
         self._tell()
 
     def _tell(self) -> None:

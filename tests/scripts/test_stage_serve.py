@@ -235,6 +235,14 @@ def test_check_stage_asks_for_no_tool_when_the_profile_has_none(check, health):
     assert len(health.asked) == 1
 
 
+def test_check_stage_forgives_when_a_call_was_cut_off_by_its_length(check):
+    """A model that thinks for long is not broken; half a call cannot be judged."""
+    status, said = answer(tool_call('{"city": "Par'))
+    said["choices"][0]["finish_reason"] = "length"
+
+    assert check(answer({"content": "Hi"}), (status, said), flags=FLAGS).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("answers", "line"),
     [

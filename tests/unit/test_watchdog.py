@@ -446,3 +446,18 @@ def test_watchdog_looks_more_often_when_the_limit_is_short(world):
     world.start()
 
     assert watchdog.period_s(world.dog.limits) == 1.5
+
+
+@pytest.mark.parametrize(
+    ("first", "calls"), [(0, ["poweroff"]), (1, ["poweroff", "poweroff --force"])]
+)
+def test_power_off_insists_when_systemd_refuses(tmp_path, monkeypatch, first, calls):
+    """A job that blocks the shutdown must not keep eight GPUs."""
+    log, program = tmp_path / "log", tmp_path / "systemctl"
+    program.write_text(f'#!/bin/sh\necho "$*" >>{log}\n[ "$2" = --force ] || exit {first}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    watchdog.power_off()
+
+    assert log.read_text().splitlines() == calls
