@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from mayfly import idle, names
-from mayfly.cloud import Cloud
+from mayfly.cloud import Cloud, CloudError
 from mayfly.errors import WrongInputError
+
+COMPUTE_IS_OFF = "accessNotConfigured"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,12 @@ def settings_of(instance: Mapping[str, Any]) -> dict[str, Any]:
 
 def all_of_ours(cloud: Cloud) -> list[Vm]:
     """Every VM that carries our label, sorted by session."""
-    found = [parse(i) for i in cloud.compute.instances(names.OUR_VMS)]
+    try:
+        found = [parse(i) for i in cloud.compute.instances(names.OUR_VMS)]
+    except CloudError as error:
+        if error.reason != COMPUTE_IS_OFF:
+            raise
+        return []  # a project that never had a foundation: no VM can be there
     return sorted(found, key=lambda vm: (vm.layer, vm.session))
 
 

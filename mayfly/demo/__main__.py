@@ -5,9 +5,11 @@
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,8 @@ def perform(story: Story, options: argparse.Namespace, timeline: Timeline) -> di
     except KeyboardInterrupt:
         error = "interrupted; everything it had started is gone"
     except Exception as failure:
+        if os.environ.get("MAYFLY_DEBUG"):
+            traceback.print_exc()
         error = str(explained(failure))
     if error:
         timeline.tell(error)

@@ -75,6 +75,19 @@ class Witness:
         blob = self.cloud.storage.get(self.state_bucket, names.stack_state(stack))
         return blob.generation if blob else 0
 
+    def foundation_problems(self, region: str) -> list[str]:
+        """What a foundation has and this project lacks."""
+        project, ask = self.cloud.project, self.cloud.ask
+        function = f"projects/{project}/locations/{region}/functions/mayfly-reaper"
+        secret = f"projects/{project}/secrets/{names.API_KEY_SECRET}"
+        found = {
+            f"bucket {kind}": ask("GET", "storage", f"b/{names.bucket(project, kind)}")
+            for kind in ("weights", "cache", "source")
+        }
+        found["the reaper's function"] = ask("GET", "functions", function)
+        found["the API key"] = self.cloud.secrets.access(secret)
+        return [name for name, value in found.items() if not value]
+
     def weights_problems(self, uri: str) -> list[str]:
         """What the manifest at gs://BUCKET/PREFIX promises and the bucket does not hold."""
         bucket, _, prefix = uri.removeprefix("gs://").partition("/")

@@ -13,13 +13,13 @@ FOUNDATION, SEED, SESSION, CLEAN_SESSION = "foundation", "seed", "demo", "clean"
 # Shipped limits would take half an hour; these only shrink them. Minutes, fractions welcome.
 SHORT_LIVES = {
     "mayfly:idleMinutes": "2",
-    "mayfly:startMinutes": "15",
+    "mayfly:startMinutes": "5",
     "mayfly:failedMinutes": "2",
     "mayfly:heartbeatMinutes": "1",
     "mayfly:maxHours": "1",
 }
 # A seed is never silent for long on purpose; a session is what the demo waits for.
-SHORT_IDLENESS = {"mayfly:idleMinutes": "0.2"}
+SHORT_IDLENESS = {"mayfly:idleMinutes": "0.3"}
 LINKED = (".venv", "__main__.py", "components", "mayfly", "profiles", "reaper", "startup")
 # The stack file that each stack of ours starts from.
 SHIPPED = {FOUNDATION: FOUNDATION, SEED: SEED, SESSION: "dev", CLEAN_SESSION: "dev"}

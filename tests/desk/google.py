@@ -23,7 +23,10 @@ def stamp(at: float) -> str:
 
 @dataclass
 class Google:
-    """claims: guest attributes by VM name. serial: by VM name. fail: statuses to answer first."""
+    """claims: guest attributes by VM name. serial: by VM name. fail: statuses to answer first.
+
+    named: the buckets and functions that there are.
+    """
 
     instances: dict[str, dict[str, Any]] = field(default_factory=dict)
     claims: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -32,7 +35,9 @@ class Google:
     disks: list[dict[str, Any]] = field(default_factory=list)
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
     fail: list[int] = field(default_factory=list)
+    fail_reason: str = "backendError"
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add_vm(
@@ -70,7 +75,8 @@ class Google:
     def answer(self, path: str) -> tuple[int, Any]:
         """Status and body of a GET."""
         if self.fail:
-            return self.fail.pop(0), {"error": {"message": "try again", "code": 500}}
+            errors = [{"reason": self.fail_reason}]
+            return self.fail.pop(0), {"error": {"message": "try again", "errors": errors}}
         words = [unquote(w) for w in path.strip("/").split("/")]
         missing = 404, {"error": {"message": "not found", "code": 404}}
         if "aggregated" in words:
@@ -83,6 +89,8 @@ class Google:
             value = self.secrets.get("/".join(words[1:5]))
             data = base64.b64encode((value or "").encode()).decode()
             return (200, {"payload": {"data": data}}) if value else missing
+        if words[0] == "functions" or (words[0] == "storage" and len(words) == 3):
+            return (200, {"name": words[-1]}) if words[-1] in self.named else missing
         if words[0] == "storage" and len(words) == 4:
             return 200, {"items": [self._described(*key) for key in self.objects]}
         if words[0] == "storage":
@@ -136,6 +144,7 @@ def serving(google: Google) -> Iterator[dict[str, str]]:
             "GOOGLE_COMPUTE_CUSTOM_ENDPOINT": f"{base}/compute/v1/",
             "GOOGLE_STORAGE_CUSTOM_ENDPOINT": f"{base}/storage/",
             "GOOGLE_SECRET_MANAGER_CUSTOM_ENDPOINT": f"{base}/secret/",
+            "GOOGLE_CLOUDFUNCTIONS2_CUSTOM_ENDPOINT": f"{base}/functions/",
         }
     finally:
         server.shutdown()

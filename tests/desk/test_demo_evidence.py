@@ -111,3 +111,25 @@ def test_history_is_read_in_order_when_the_bucket_lists_it(google: Google, witne
         google.objects[STATE, f"{name}.checkpoint.json"] = b"{}"
 
     assert witness.history("demo") == ["update", "destroy"]
+
+
+FOUNDATION = {f"{PROJECT}-mayfly-{kind}" for kind in ("weights", "cache", "source")}
+
+
+def test_foundation_is_whole_when_everything_of_it_is_there(google: Google, witness: Witness):
+    """The twin of the one below."""
+    google.named = FOUNDATION | {"mayfly-reaper"}
+    google.secrets[f"projects/{PROJECT}/secrets/mayfly-api-key"] = "sk"
+
+    assert witness.foundation_problems("us-central1") == []
+
+
+def test_foundation_has_problems_when_parts_went_with_the_session(google: Google, witness: Witness):
+    """A teardown that takes the reaper or the weights' bucket takes them from every session."""
+    google.named = FOUNDATION - {f"{PROJECT}-mayfly-cache"}
+
+    assert witness.foundation_problems("us-central1") == [
+        "bucket cache",
+        "the reaper's function",
+        "the API key",
+    ]

@@ -105,6 +105,22 @@ def test_status_says_that_nothing_costs_money_when_there_is_nothing(
     assert "no machine costs money" in capsys.readouterr().out
 
 
+def test_status_shows_nothing_when_the_project_never_had_compute(google: Google, checkout, capsys):
+    """The first thing a careful user tries, before there is anything."""
+    google.fail, google.fail_reason = [403], "accessNotConfigured"
+
+    assert status(capsys) == []
+
+
+def test_status_exits_1_when_google_refuses(google: Google, checkout, capsys):
+    """The twin: "you may not look" must not read as "there is nothing"."""
+    google.fail, google.fail_reason = [403], "forbidden"
+
+    assert cli.main(["status", "--json"]) == 1
+
+    assert "403 forbidden" in capsys.readouterr().err
+
+
 def test_minutes_reads_well_when_it_is_short_or_long():
     """Nobody converts 12000 seconds in their head."""
     assert [minutes(s) for s in (45, 720, 12000)] == ["45 s", "12 min", "3 h 20 min"]
