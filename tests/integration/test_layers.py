@@ -1,0 +1,230 @@
+"""The three layers as a user types them: the real engine, our own program, VMs that boot.
+
+Each test brings up what it stands on, where no test before it has: together they share one local
+cloud and one foundation, alone each still runs.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from local import exports
+from local.cloud import NOWHERE, LocalCloud, Options
+from mayfly import names
+from mayfly.cloud import connect
+from mayfly.commands.down import INSTANCE
+from mayfly.demo.evidence import Witness
+from mayfly.demo.workshop import FOUNDATION, SEED, make_project
+from tests.conftest import ROOT
+from tests.provider.engine import Stack, find_engine
+from tests.waiting import wait_until
+
+SESSION, LONELY = "layers", "lonely"
+# A reaper that looks every five minutes of 1000 s each: nobody but the test ends anything here.
+SETTINGS = {"hub_mb": 16, "vllm_load_s": 0, "scheduler_speedup": 0.001}
+VANISH_LIMIT_S = 30
+LIVES = {
+    "mayfly:idleMinutes": "60",
+    "mayfly:startMinutes": "10",
+    "mayfly:failedMinutes": "1",
+    "mayfly:heartbeatMinutes": "10",
+    "mayfly:maxHours": "2",
+}
+
+
+class Place:
+    """A local cloud, a copy of the project, and the three layers' stacks in it."""
+
+    def __init__(self, local: LocalCloud, project: Path) -> None:
+        described = local.describe()
+        variables = described["exports"]
+        path = os.pathsep.join([str(find_engine().parent), os.environ["PATH"]])
+        os.environ.update(variables | {"PATH": variables["PATH"].replace("$PATH", path)})
+        self.cloud = connect(described["project"])
+        self.witness = Witness(self.cloud, names.bucket(self.cloud.project, "state"))
+        self.project = project
+        make_project(project, self.cloud.project)
+        self._own_program()
+        self.stack = Stack(project, dict(os.environ))
+        for stack in (FOUNDATION, SEED, SESSION, LONELY):
+            self.pulumi(stack, "stack", "init")
+
+    def _own_program(self) -> None:
+        """Our own copy of what a test changes, and stacks that no clock ends meanwhile."""
+        (self.project / "mayfly").unlink()
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "mayfly", self.project / "mayfly", ignore=ignored)
+        shipped = yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text())
+        for stack in (SEED, SESSION, LONELY):
+            file = self.project / f"Pulumi.{stack}.yaml"
+            written = yaml.safe_load(file.read_text()) if file.exists() else shipped
+            config = written["config"] | LIVES | {"gcp:project": self.cloud.project}
+            if stack == LONELY:
+                config |= {"mayfly:foundationStack": "nowhere"}
+            file.write_text(yaml.safe_dump({"config": config}))
+
+    def pulumi(self, stack: str, *words: str, fails: bool = False) -> str:
+        return self.stack.run(*words, "--stack", stack, fails=fails)
+
+    def up(self, stack: str, *words: str, fails: bool = False) -> str:
+        return self.pulumi(stack, "up", "--yes", "--skip-preview", *words, fails=fails)
+
+    def outputs(self, stack: str) -> dict[str, Any]:
+        found: dict[str, Any] = yaml.safe_load(self.pulumi(stack, "stack", "output", "--json"))
+        return found
+
+    def resources(self, stack: str) -> list[str]:
+        return self.witness.resources(stack)
+
+    def destroy(self, stack: str) -> None:
+        self.pulumi(stack, "destroy", "--yes", "--skip-preview", "--refresh")
+        assert self.resources(stack) == []
+
+    def stand(self, stack: str) -> dict[str, Any]:
+        """Bring a layer up, unless it is; first a preview, which makes nothing. Its outputs."""
+        if not self.resources(stack):
+            assert "to create" in self.pulumi(stack, "preview")
+            assert self.resources(stack) == []
+            self.up(stack)
+        return self.outputs(stack)
+
+    def have_weights(self) -> None:
+        """Let a seed have done its work, some time ago."""
+        held = names.bucket(self.cloud.project, "weights")
+        if not any(self.cloud.storage.list(held, "models/")):
+            self.up(SEED)
+            self.destroy(SEED)
+
+    def empty(self, bucket: str) -> None:
+        for item in list(self.cloud.storage.list(bucket, "")):
+            self.cloud.storage.delete(bucket, item["name"])
+
+    def phase(self, outputs: dict[str, Any]) -> str:
+        """What the VM itself says it does."""
+        path = f"{names.GUEST_NAMESPACE}/"
+        found = self.cloud.compute.guest_attributes(outputs["zone"], outputs["vm_name"], path)
+        return (found or {}).get("phase", "")
+
+    def vanish(self, outputs: dict[str, Any]) -> None:
+        """Google takes the VM back, and the engine does not know."""
+        zone, vm_id = outputs["zone"], outputs["vm_id"]
+        self.cloud.compute.delete_instance(zone, vm_id)
+        wait_until(lambda: self.cloud.compute.instance(zone, vm_id) is None, VANISH_LIMIT_S)
+
+
+# Alone on two cores the slowest takes half a minute; a busy machine must not make it red.
+pytestmark = pytest.mark.timeout(480)
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    """One local cloud for all; its path is short, because a socket's name has 107 bytes."""
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="mf-") as name:
+        folder = Path(name)
+        (folder / "project").mkdir()
+        local = LocalCloud(Options(directory=folder / "cloud", settings=dict(SETTINGS)))
+        try:
+            yield Place(local, folder / "project")
+        finally:
+            local.stop()
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def test_session_says_what_to_do_when_there_is_no_foundation(place):
+    """The first thing that a new user gets wrong: one message, and nothing begun."""
+    said = place.up(LONELY, fails=True)
+
+    told = said.partition("Diagnostics:")[2]
+    assert told.count("error:") == 1, said
+    assert "There is no foundation: no stack 'nowhere' in this backend." in told
+    assert "Try: pulumi stack init nowhere && pulumi up --stack nowhere" in told
+    assert "Traceback" not in said
+    assert place.resources(LONELY) == []
+
+
+def test_seed_is_made_anew_when_its_vm_has_vanished(place):
+    """A seed that Google took in the middle is only run again: no state to mend by hand."""
+    place.stand(FOUNDATION)
+    first = place.stand(SEED)
+    place.up(SEED, "--expect-no-changes")
+    assert first["phase"] == "seeded"
+    assert place.witness.weights_problems(first["weights_uri"]) == []
+
+    place.vanish(first)
+    place.pulumi(SEED, "refresh", "--yes", "--skip-preview")
+    assert INSTANCE not in place.resources(SEED)
+    place.up(SEED)
+    again = place.outputs(SEED)
+    assert again["vm_id"] != first["vm_id"]
+    assert place.phase(again) == "seeded"
+
+    place.destroy(SEED)
+    assert place.cloud.compute.instance(again["zone"], again["vm_id"]) is None
+    assert place.witness.weights_problems(first["weights_uri"]) == []
+
+
+def test_session_is_left_alone_when_the_rate_table_changes(place):
+    """New prices come every month; a live VM must not be touched for them."""
+    place.stand(FOUNDATION)
+    place.have_weights()
+    first = place.stand(SESSION)
+    table = place.project / "mayfly" / "rates.yaml"
+    rates = yaml.safe_load(table.read_text())
+    for rate in rates["rates"]:
+        rate["usd_per_h"] = 1.5 * rate["usd_per_h"]
+    table.write_text(yaml.safe_dump(rates))
+
+    place.up(SESSION, "--expect-no-changes")
+
+    assert place.outputs(SESSION) == first
+
+
+def test_session_is_made_anew_and_waited_for_when_its_vm_has_vanished(place):
+    """Spot VMs go without a word: the same `up` again must end with an endpoint that answers."""
+    place.stand(FOUNDATION)
+    place.have_weights()
+    first = place.stand(SESSION)
+    assert place.phase(first) == "serving"
+
+    place.vanish(first)
+    place.up(SESSION)
+    again = place.outputs(SESSION)
+    assert again["vm_id"] != first["vm_id"]
+    assert place.phase(again) == "serving"
+
+    place.destroy(SESSION)
+    assert place.cloud.compute.instance(again["zone"], again["vm_id"]) is None
+
+
+def test_up_fails_when_google_does_not_answer(place):
+    """Nobody may read a green `up` where nothing was looked at."""
+    place.stand(FOUNDATION)
+    before = place.resources(FOUNDATION)
+    deaf = Stack(place.project, place.stack.environment | exports.endpoints(NOWHERE))
+
+    said = deaf.up("--stack", FOUNDATION, fails=True)
+
+    assert "connect: connection refused" in said
+    assert place.resources(FOUNDATION) == before
+
+
+def test_foundation_is_gone_after_destroy(place):
+    """It can be taken away as a whole, and only on purpose: the weights are protected."""
+    place.stand(FOUNDATION)
+    place.up(FOUNDATION, "--expect-no-changes")
+
+    said = place.pulumi(FOUNDATION, "destroy", "--yes", fails=True)
+    assert "storage/bucket:Bucket" in said, said
+    assert "protected" in said, said
+
+    place.empty(place.outputs(FOUNDATION)["weights_bucket"])
+    place.pulumi(FOUNDATION, "state", "unprotect", "--all", "--yes")
+    place.destroy(FOUNDATION)
