@@ -30,7 +30,7 @@ def warn_of_local_backend() -> None:
         pulumi.warn(
             "The state is on this disk (file://). The reaper will delete the VM when it is idle, "
             "but it cannot clean this stack: run `pulumi destroy` or `mayfly down` yourself, or "
-            "keep the state in the bucket that `mayfly init` makes."
+            "keep the state in a bucket (README, On Google Cloud)."
         )
 
 

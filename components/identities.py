@@ -37,7 +37,7 @@ END = ("compute.instances.delete",)
 class IdentitiesArgs:
     """stack: the foundation's own, whose state the reaper must not touch.
 
-    state_bucket: made by `mayfly init`. state_key, hf_token_secret: "" where there is none.
+    state_bucket: made by hand, before. state_key, hf_token_secret: "" where there is none.
     """
 
     project: str

@@ -16,7 +16,7 @@ def build(settings: SeedSettings) -> dict[str, Any]:
     """
     vm = settings.vm
     foundation = foundation_outputs.read(vm)
-    live_vm.guard(vm)
+    live_vm.guard(vm, {"profile": vm.profile.name})
     seeder = SeedingVm("seeder", SeedingVmArgs(settings=settings, foundation=foundation))
     readiness = Readiness(
         "readiness",

@@ -15,7 +15,7 @@ def build(settings: SessionSettings) -> dict[str, Any]:
     """Make a session; returns the stack's outputs. RunError without a foundation."""
     vm = settings.vm
     foundation = foundation_outputs.read(vm)
-    live_vm.guard(vm)
+    live_vm.guard(vm, {"profile": vm.profile.name, "mode": settings.mode})
     node = GpuNode("node", GpuNodeArgs(settings=settings, foundation=foundation))
     readiness = Readiness(
         "readiness",

@@ -1,4 +1,4 @@
-"""What the user did earlier with `mayfly init`: the state bucket and the reaper's engine in it."""
+"""What the user did before: the state bucket and the reaper's engine in it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One record per VM life: who had it, how long, what it cost, who ended it and why.
 
-Standard library only: the function writes these, `mayfly cost` reads them.
+Standard library only: the function writes these, the desk reads them.
 """
 
 import json

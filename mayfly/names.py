@@ -73,7 +73,7 @@ def full_stack(stack: str) -> str:
 
 
 def bucket(project: str, kind: str) -> str:
-    """`kind`: weights, cache, source (foundation's) or state (made by `mayfly init`)."""
+    """`kind`: weights, cache, source (foundation's) or state (made before it, by hand)."""
     return f"{project}-mayfly-{kind}"
 
 

@@ -1,7 +1,7 @@
 """The pulumi CLI and its plugins, unpacked from the state bucket when something is to be destroyed.
 
-`mayfly init` put the publishers' own archives there. Each is checked against its sha256 before a
-byte of it is unpacked; only the one program in it that is needed is.
+Whoever made the bucket put the publishers' own archives there. Each is checked against its sha256
+before a byte of it is unpacked; only the one program in it that is needed is.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ def unpack(cloud: Cloud, bucket: str, root: Path) -> Path:
         raise FailedError(
             f"gs://{bucket}/{names.ENGINE_MANIFEST} is missing: stacks cannot be destroyed.",
             "VMs are deleted all the same.",
-            "mayfly init",
+            "Put them there (docs/architecture.md), or: pulumi destroy --stack NAME",
         )
     folder = root / hashlib.sha256(blob.data).hexdigest()
     if folder.is_dir():

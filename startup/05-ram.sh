@@ -13,7 +13,7 @@ fetch_manifest() {
   case "$status" in
   0) mv "$to.new" "$to" ;;
   4) fail "no complete weights at $uri; run: mayfly seed $MAYFLY_PROFILE" ;;
-  5) fail "the VM may not read $uri; run: mayfly doctor" ;;
+  5) fail "the VM may not read $uri; run: pulumi up --stack foundation" ;;
   *) fail "could not read $uri/manifest.json (exit $status)" ;;
   esac
 }

@@ -39,8 +39,10 @@ fetch_packages() {
   cloud get "$uri/manifest.json" >"$packages.json" || status=$?
   if ((status == 4)); then
     fail "the image's driver is too old and there are no driver packages at $uri; run: mayfly seed $MAYFLY_PROFILE"
+  elif ((status == 5)); then
+    fail "the VM may not read $uri; run: pulumi up --stack foundation"
   elif ((status != 0)); then
-    fail "could not read $uri/manifest.json (exit $status); run: mayfly doctor"
+    fail "could not read $uri/manifest.json (exit $status)"
   fi
   manifest absent "$packages.json" "$packages" | cut -f 2 >"$packages.list" || fail "the manifest at $uri is not usable"
   if [[ -s "$packages.list" ]]; then
@@ -69,7 +71,7 @@ install_packages() {
   # The image's own upgrades may hold the lock in the first minutes.
   apt-get install -y --no-install-recommends --allow-downgrades --allow-change-held-packages \
     -o DPkg::Lock::Timeout=300 "$packages"/*.deb </dev/null ||
-    fail "apt-get could not install the driver packages; see $log_dir/driver.log"
+    fail "apt-get could not install the driver packages; see $log_dir/$stage.log"
 }
 
 reload_modules() { # fragile while anything holds the old module: then a reboot does it
@@ -97,7 +99,7 @@ upgrade() {
   local old=$1 branch=$2 attempts version
   attempts="$(cat "$attempts_file" 2>/dev/null || printf 0)"
   if ((attempts >= 2)); then
-    fail "driver ${old:-none} is still too old after $attempts upgrades, $branch is needed; see $log_dir/driver.log"
+    fail "driver ${old:-none} is still too old after $attempts upgrades, $branch is needed; see $log_dir/$stage.log"
   fi
   refuse_secure_boot "${old:-none}" "$branch"
   log INFO "driver ${old:-none} -> branch $branch"

@@ -37,7 +37,7 @@ check_bucket() {
   case "$status" in
   0) ;;
   1) fail "the weights in the bucket are not what was seeded: ${lines%%$'\n'*}; run: mayfly seed $MAYFLY_PROFILE" ;;
-  *) fail "could not list $1; run: mayfly doctor" ;;
+  *) fail "could not list $1 (exit $status); may this VM? run: pulumi up --stack foundation" ;;
   esac
 }
 
@@ -60,7 +60,7 @@ main() {
   mkdir -p "$dest" # not `a && b`: errexit would miss a failing a
   rm -f "$dest/.complete"
   check_bucket "$uri"
-  retry 5 5 pull "$uri" || fail "could not pull the weights from $uri; run: mayfly logs"
+  retry 5 5 pull "$uri" || fail "could not pull the weights from $uri; see $log_dir/$stage.log"
   bad="$(drop_wrong)"
   if [[ -n "$bad" ]]; then
     log WARN "not what the manifest says, pulling again: $bad"

@@ -31,13 +31,13 @@ fail() {
 unpack() {
   local archive="$run/archive.tar.gz" wanted got
   attribute mayfly-archive | base64 -d >"$archive" ||
-    fail "the metadata has no readable mayfly-archive; run: mayfly up"
+    fail "the metadata has no readable mayfly-archive; run: pulumi up"
   wanted="$(attribute mayfly-archive-sha256)" ||
-    fail "the metadata has no mayfly-archive-sha256; run: mayfly up"
+    fail "the metadata has no mayfly-archive-sha256; run: pulumi up"
   got="$(sha256sum <"$archive")"
   got="${got%% *}"
   if [[ "$got" != "$wanted" ]]; then
-    fail "the startup archive is not the one that was sent (sha256 $got, wanted $wanted); run: mayfly up"
+    fail "the startup archive is not the one that was sent (sha256 $got, wanted $wanted); run: pulumi up"
   fi
   rm -rf "$code.new"
   mkdir -p "$code.new"
@@ -48,7 +48,7 @@ unpack() {
 
 configure() {
   attribute mayfly-settings >"$run/settings.json" ||
-    fail "the metadata has no mayfly-settings; run: mayfly up"
+    fail "the metadata has no mayfly-settings; run: pulumi up"
   (cd "$code" && python3 -m startup.settings <"$run/settings.json" >"$run/env.new" 2>"$run/settings.why") ||
     fail "$(tail -n 1 "$run/settings.why")"
   mv "$run/env.new" "$run/env"

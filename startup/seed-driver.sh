@@ -75,7 +75,7 @@ main() {
   case "$status" in
   0) log INFO "the driver packages are already at $uri" && return 0 ;;
   4) ;;
-  *) fail "could not look at $uri (exit $status): the seeder needs objectAdmin on the bucket; run: pulumi up --stack foundation" ;;
+  *) fail "could not look at $uri (exit $status): the seeder needs objectUser on the bucket; run: pulumi up --stack foundation" ;;
   esac
   say "fetching the packages of driver $branch"
   retry 3 10 download "$branch" || fail "could not fetch the packages of driver $branch; see $log_dir/driver-packages.log"

@@ -28,10 +28,10 @@ main() {
   case "$status" in
   0) log INFO "the engine is already at $uri" && return 0 ;;
   4) ;;
-  *) fail "could not look at $uri (exit $status): the seeder needs objectAdmin on the bucket; run: pulumi up --stack foundation" ;;
+  *) fail "could not look at $uri (exit $status): the seeder needs objectUser on the bucket; run: pulumi up --stack foundation" ;;
   esac
   if [[ ! -r "$lock" ]]; then
-    fail "startup/locks has no $MAYFLY_ENGINE_LOCK; run: mayfly profile check $MAYFLY_PROFILE"
+    fail "startup/locks has no $MAYFLY_ENGINE_LOCK; correct engine.lock in profiles/$MAYFLY_PROFILE.yaml"
   fi
   say "building the engine, vLLM $MAYFLY_ENGINE"
   retry 3 10 build "$lock" || fail "could not install vLLM $MAYFLY_ENGINE from its lock; see $log_dir/engine.log"

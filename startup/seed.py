@@ -17,6 +17,12 @@ from huggingface_hub import HfApi, errors, hf_hub_download
 from startup import cloud, manifest, paths
 from startup.seed_transfer import PARTIAL, HubFile, Job, SeedError, Transfer, upload
 
+# From a file or a prompt: a token in a command line is everybody's who can list processes.
+NEW_TOKEN = (
+    "gcloud secrets versions add SECRET --data-file=- "
+    "(the SECRET that mayfly:hfTokenSecret of stack foundation names)"
+)
+
 
 def hub_files(job: Job) -> list[HubFile]:
     """Every file of the revision. SeedError: the hub does not show it to us."""
@@ -106,7 +112,8 @@ def hub_token(secret: str) -> str | bool:
         if error.status == 404:  # a secret without a version
             return False
         raise SeedError(
-            f"could not read the hub's token from {secret}: {error}; run: mayfly init"
+            f"could not read the hub's token from {secret}: {error}; "
+            "run: pulumi up --stack foundation"
         ) from error
 
 
@@ -115,18 +122,19 @@ def explain(error: BaseException, job: Job) -> str:
     page = f"https://huggingface.co/{job.model}"
     if isinstance(error, errors.GatedRepoError):
         return (
-            f"{job.model} is gated: accept its licence at {page}, then set the token: mayfly init"
+            f"{job.model} is gated: accept its licence at {page}, then give mayfly a token "
+            f"that may read it: {NEW_TOKEN}"
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return f"{job.model} has no revision {job.revision}; check the profile"
     if isinstance(error, errors.RepositoryNotFoundError):
         hint = "the token does not open it" if job.token else "it may be private and need a token"
-        return f"the hub shows no model {job.model}: check its name ({hint}); token: mayfly init"
+        return f"the hub shows no model {job.model}: check its name ({hint}); a token: {NEW_TOKEN}"
     if isinstance(error, errors.HfHubHTTPError):
         status = getattr(error.response, "status_code", None)
         if status == 401:
-            return "the hub refuses the token; set a valid one: mayfly init"
-        return f"the hub answers {status} for {job.model}; try again: mayfly seed"
+            return f"the hub refuses the token; store a valid one: {NEW_TOKEN}"
+        return f"the hub answers {status} for {job.model}; try again: mayfly seed PROFILE"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "no room on the disk; raise seeding.disk_gb in the profile"
     if isinstance(error, cloud.CloudError) and error.status == 403:

@@ -75,7 +75,7 @@ def main() -> int:
     try:
         settings = json.load(sys.stdin)
     except ValueError as error:
-        print(f"mayfly-settings is not JSON: {error}; run: mayfly up", file=sys.stderr)
+        print(f"mayfly-settings is not JSON: {error}; run: pulumi up", file=sys.stderr)
         return 1
     wrong = problems(settings)
     if wrong:

@@ -23,7 +23,7 @@ KNOWN = frozenset(
         "storage-api storage-component sts telemetry vpcaccess"
     )
 )
-# What Google switches on in every new project, and what the user did with `mayfly init`.
+# What Google switches on in every new project, and what the user did before.
 AT_BIRTH = words(
     "cloudapis cloudresourcemanager cloudtrace datastore logging monitoring servicemanagement "
     "serviceusage storage storage-api storage-component"

@@ -106,7 +106,7 @@ def test_up_leaves_the_stand_ins_out_when_the_provider_is_real(run: Run, directo
 
 
 def test_up_puts_the_reaper_engine_into_the_state_bucket(run: Run, directory: Path) -> None:
-    """It plays `mayfly init`: without this the reaper has nothing to destroy with."""
+    """It plays the user: without this the reaper has nothing to destroy with."""
     run("up", *QUICK)
     described = json.loads((directory / "local.json").read_text())
     bucket = f"{described['urls']['api']}/storage/v1/b/{described['project']}-mayfly-state"

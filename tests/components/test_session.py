@@ -299,11 +299,41 @@ def test_session_stops_when_an_up_would_replace_a_live_vm(more, calls, change):
 
 
 def test_session_replaces_the_vm_when_that_is_allowed():
-    """The way on for who means it; it asks Compute nothing."""
+    """The way on for who means it."""
     world = layers.session(calls=alive(), zone="us-central1-b", allowReplace="true")
 
     assert world.one("Instance").inputs["zone"] == "us-central1-b"
-    assert layers.INSTANCE not in world.asked
+
+
+@pytest.mark.parametrize("allowed", ["true", "false"])
+def test_session_stops_when_a_live_vm_was_made_for_another_model(allowed):
+    """New metadata loads no other model: the outputs would name one that nobody serves."""
+    told = {"mayfly-settings": json.dumps({"profile": "kimi-k2.5", "mode": "fast"})}
+
+    with pytest.raises(pulumi.RunError) as caught:
+        layers.session(calls=alive(metadata=told), profile="kimi-k2.6", allowReplace=allowed)
+
+    assert "made for another: mayfly:profile: kimi-k2.5 -> kimi-k2.6." in str(caught.value)
+    assert "pulumi destroy --stack dev" in str(caught.value)
+
+
+def test_session_stops_when_its_vm_has_ended_but_is_still_there():
+    """Between the watchdog's power-off and the reaper's look an `up` would change nothing, and
+    report an endpoint that is off."""
+    with pytest.raises(pulumi.RunError, match=r"has ended \(TERMINATED\) and serves nothing"):
+        layers.session(calls=alive(currentStatus="TERMINATED"))
+
+
+def test_session_changes_model_when_its_vm_is_replaced_anyway():
+    """Another zone means another VM, which loads what it is told."""
+    told = {"mayfly-settings": json.dumps({"profile": "kimi-k2.5", "mode": "fast"})}
+    calls = alive(metadata=told)
+
+    world = layers.session(
+        calls=calls, profile="kimi-k2.6", zone="us-central1-b", allowReplace="true"
+    )
+
+    assert world.one("Instance").inputs["labels"]["mayfly-profile"] == "kimi-k2-6"
 
 
 def test_session_makes_a_new_vm_when_the_old_one_is_gone():

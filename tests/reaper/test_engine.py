@@ -39,7 +39,7 @@ def test_engine_is_unpacked_once_and_holds_three_programs(
 def test_engine_is_fetched_anew_when_the_manifest_changes(
     cloud: Cloud, google: Google, tmp_path: Path
 ):
-    """`mayfly init` brought another version: the next destroy uses it."""
+    """Somebody brought another version: the next destroy uses it."""
     manifest = add_engine(google)
     first = unpack(cloud, BUCKET, tmp_path)
     google.put(BUCKET, "engine/manifest.json", {**manifest, "note": "newer"})

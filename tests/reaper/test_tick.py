@@ -655,7 +655,7 @@ def test_stack_that_somebody_locked_meanwhile_is_postponed(google: Google, run: 
 
 
 def test_missing_engine_is_named_and_costs_no_delete(google: Google, run: Run):
-    """`mayfly init` was not run to its end: GPUs still stop."""
+    """Nobody has put the engine there yet: GPUs still stop."""
     add_vm(google, "42", guest=serving(idle_s=1300))
     add_stack(google, "dev", vm_resource("42"))
 
@@ -663,7 +663,7 @@ def test_missing_engine_is_named_and_costs_no_delete(google: Google, run: Run):
 
     assert report.deleted == ["mayfly-dev"]
     assert "engine/manifest.json is missing" in report.errors[0]
-    assert "mayfly init" in report.errors[0]
+    assert "pulumi destroy --stack" in report.errors[0]
     assert google.read(BUCKET, "reaper/lease.json")["until"] < utc(time.time())
 
 
