@@ -68,13 +68,22 @@ def told(result: dict[str, Any], timeline: Timeline) -> str:
     lines = ["", timeline.chart()]
     if result["ok"]:
         end = result["teardown"]
+        rates = [f"{p['concurrent']}: {p['tokens_per_s']['p50']:.0f}" for p in benchmark_of(result)]
         lines += [
             "",
+            f"Tokens/s a request, by requests at once: {', '.join(rates)} "
+            "(the stand-in's pace, not a GPU's).",
             f"The session ended by itself: {end['reason']} (by {end['ended_by']}).",
             f"It lived {end['vm_seconds']:.0f} s and would have cost ${end['usd']:.2f}; "
             "nothing of it is left, the weights and the foundation are whole.",
         ]
     return "\n".join(lines)
+
+
+def benchmark_of(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The benchmark's phases."""
+    phases: list[dict[str, Any]] = result["benchmark"]["phases"]
+    return phases
 
 
 if __name__ == "__main__":

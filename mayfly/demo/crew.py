@@ -11,12 +11,12 @@ from pathlib import Path
 
 from mayfly.errors import FailedError
 
-# pulumi's dots, and what it says of where it found its plugins.
-NO_NEWS = re.compile(r"^@|warning: using pulumi-")
+# pulumi's dots, what it says of where it found its plugins, and what is for machines to read.
+NO_NEWS = re.compile(r"^[@{}]|^export |warning: using pulumi-")
 # What pulumi writes before each line of a running command.
 PREFIX = re.compile(r"^[+~-]\s+command:local:Command \S+ creat(?:ing|ed) \([\d.]+s\)\s*(?=\S)")
 POLL_S = 0.1
-TELL_EVERY_S = 2.0
+TELL_EVERY_S, TELL_AGAIN_S = 2.0, 10.0
 TAIL_LINES = 40
 STOP_GRACE_S = 5.0
 NOTHING_BILLED = "It all ran on the local cloud; nothing is billed."
@@ -107,7 +107,7 @@ class Crew:
                 tail = f"{child.tail()}\n" if child else ""
                 raise FailedError(f"{tail}Waited {limit_s:.0f} s for {what}.", NOTHING_BILLED)
             line = child.last_line() if child else f"waiting for {what}"
-            if now - told_at >= TELL_EVERY_S and line != told:
+            if now - told_at >= (TELL_EVERY_S if line != told else TELL_AGAIN_S):
                 told, told_at = line, now
                 self._tell(f"  {line[:120]}")
             time.sleep(poll_s)

@@ -21,6 +21,10 @@ from mayfly.demo.workshop import LINKED, make_project
 from mayfly.errors import FailedError
 from mayfly.project import CHECKOUT
 
+PHASES = [
+    {"concurrent": 1, "tokens_per_s": {"p50": 120}},
+    {"concurrent": 2, "tokens_per_s": {"p50": 118}},
+]
 TEARDOWN = {"reason": "idle for 12 s", "ended_by": "reaper", "vm_seconds": 60, "usd": 0.9}
 
 
@@ -178,13 +182,14 @@ def test_demo_tells_the_end_when_people_read(tmp_path, capsys):
 
     def story(*, fast, place, timeline):
         with timeline.stage("foundation up"):
-            return {"teardown": TEARDOWN}
+            return {"teardown": TEARDOWN, "benchmark": {"phases": PHASES}}
 
     code, (out, _) = run_main(tmp_path, story, capsys)
 
     assert code == 0
     assert "idle for 12 s (by reaper)" in out
     assert "would have cost $0.90" in out
+    assert "1: 120, 2: 118" in out
     assert "in all" in out
 
 
