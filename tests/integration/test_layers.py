@@ -18,7 +18,6 @@ from local import exports
 from local.cloud import NOWHERE, LocalCloud, Options
 from mayfly import names
 from mayfly.cloud import connect
-from mayfly.commands.down import INSTANCE
 from mayfly.demo.evidence import Witness
 from mayfly.demo.workshop import FOUNDATION, SEED, make_project
 from tests.conftest import ROOT
@@ -160,7 +159,7 @@ def test_seed_is_made_anew_when_its_vm_has_vanished(place):
 
     place.vanish(first)
     place.pulumi(SEED, "refresh", "--yes", "--skip-preview")
-    assert INSTANCE not in place.resources(SEED)
+    assert names.INSTANCE_TYPE not in place.resources(SEED)
     place.up(SEED)
     again = place.outputs(SEED)
     assert again["vm_id"] != first["vm_id"]
