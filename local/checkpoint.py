@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy
 
+from local.rest.settings import LEAST_HUB_MB
+
 REPOSITORY = "moonshotai/Kimi-K2.5"
 COMMIT = "4d01dfe0332d63057c186e0b262165819efb6611"
 SHARDS = 64
@@ -196,9 +198,9 @@ def shard_name(number: int) -> str:
 
 
 def make(directory: Path, total_mb: int = 256) -> Path:
-    """Write the whole checkpoint; `total_mb` MiB of weights in all (16 at least)."""
-    if total_mb < 16:
-        raise ValueError(f"a checkpoint of {total_mb} MB has no room for 64 shards; 16 at least")
+    """Write the whole checkpoint; `total_mb` MiB of weights in all (LEAST_HUB_MB at least)."""
+    if total_mb < LEAST_HUB_MB:
+        raise ValueError(f"{total_mb} MB have no room for 64 shards; {LEAST_HUB_MB} at least")
     directory.mkdir(parents=True, exist_ok=True)
     room = total_mb * MIB // SHARDS
     weight_map: dict[str, str] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,15 @@ class Options:
 
 
 class LocalCloud:
-    """Started by the constructor; `stop` ends every part and is safe to call twice."""
+    """Started by the constructor; `stop` ends every part and is safe to call twice.
+
+    What one part says against its end comes out of `stop` when all the others are gone.
+    """
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.directory = options.directory
-        self._ends: list[Callable[[], None]] = []
+        self._ends = ExitStack()
         try:
             self._start()
         except BaseException:
@@ -61,9 +64,9 @@ class LocalCloud:
         engine, storage = pulumi(), fake_gcs_server()
         check_host()
         self.children = Children(self.directory / "logs")
-        self._ends.append(self.children.stop_all)
+        self._ends.callback(self.children.stop_all)
         self.world = World(PROJECT, settings=self.options.settings)
-        self._ends.append(self.world.close)
+        self._ends.callback(self.world.close)
         self.hub = self._start_hub()
         objects = self.directory / "storage"
         self.world.of(Buckets).attach(start_storage(self.children, storage, objects))
@@ -84,7 +87,7 @@ class LocalCloud:
             Server(app, self.http),
             Server(app, self.https, self_signed(self.directory / "tls")),
         ):
-            self._ends.append(server.stop)
+            self._ends.callback(server.stop)
         environment = self.platform | {"PULUMI_CONFIG_PASSPHRASE": ""}
         self.world.of(Functions).attach(self.children, self.directory / "functions", environment)
         self.world.of(Scheduler).start()
@@ -103,7 +106,7 @@ class LocalCloud:
         )
         machines = Machines(self.directory / "machines", image, self.world.settings)
         self.world.use_machines(machines)
-        self._ends.append(machines.close)
+        self._ends.callback(machines.close)
 
     def _start_hub(self) -> HubProcess | None:
         megabytes = int(self.world.settings["hub_mb"])
@@ -153,18 +156,17 @@ class LocalCloud:
         }
 
     def stop(self) -> None:
-        while self._ends:
-            self._ends.pop()()
+        self._ends.close()
 
 
 def check_host() -> None:
     """MachineError with the remedy where machines cannot run; asked once after each boot."""
-    asked = cache_dir() / "machines" / Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    if not asked.exists():
+    asked = cache_dir() / "machines" / "boot-id"
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+    if not asked.exists() or asked.read_text() != boot:
         Machines.preflight()
-        shutil.rmtree(asked.parent, ignore_errors=True)
-        asked.parent.mkdir(parents=True)
-        asked.touch()
+        asked.parent.mkdir(parents=True, exist_ok=True)
+        asked.write_text(boot)  # two clouds that start at once write the same
 
 
 def start_storage(children: Children, program: Path, root: Path) -> str:

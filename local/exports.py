@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -91,18 +92,14 @@ def _wrapper(
     target: Path, module: str, env: Mapping[str, str], defaults: Mapping[str, str] | None = None
 ) -> None:
     """-P and PYTHONPATH: the caller's folder may hold a package of the same name."""
-    settings = "".join(f"export {k}={_quoted(v)}\n" for k, v in env.items())
+    settings = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in env.items())
     for name, value in (defaults or {}).items():
-        settings += f'[ -n "${{{name}-}}" ] || export {name}={_quoted(value)}\n'
+        settings += f'[ -n "${{{name}-}}" ] || export {name}={shlex.quote(value)}\n'
     target.write_text(
-        f"#!/bin/sh\nexport PYTHONPATH={_quoted(str(ROOT))}\n{settings}"
-        f'exec {_quoted(sys.executable)} -P -m {module} "$@"\n'
+        f"#!/bin/sh\nexport PYTHONPATH={shlex.quote(str(ROOT))}\n{settings}"
+        f'exec {shlex.quote(sys.executable)} -P -m {module} "$@"\n'
     )
     target.chmod(0o755)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "'\\''") + "'"
 
 
 def write_boto(directory: Path, *, port: int, project: str) -> None:

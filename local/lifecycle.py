@@ -66,6 +66,9 @@ def up(directory: Path, arguments: Sequence[str]) -> dict[str, Any]:
             text = words.read().decode(errors="replace").strip()
             status = process.wait()
             raise LifecycleError(text or "The local cloud did not start.", status) from None
+        except BaseException:
+            end(process.pid)  # Ctrl-C must not leave one that nobody knows of
+            raise
 
 
 def wait_for_answer(directory: Path, process: subprocess.Popen[bytes] | None) -> dict[str, Any]:
@@ -78,8 +81,6 @@ def wait_for_answer(directory: Path, process: subprocess.Popen[bytes] | None) ->
             if process and process.poll() is not None:
                 raise ChildProcessError from None
         time.sleep(0.05)
-    if process:
-        end(process.pid)
     raise LifecycleError(f"The local cloud did not answer within {UP_LIMIT_S:.0f} s.")
 
 

@@ -149,9 +149,10 @@ class Machines:
         rootfs.remove(self.directory / instance_id)
 
     def close(self) -> None:
-        """Destroy every machine."""
-        for identifier in list(self._instances):
-            self.destroy(identifier)
+        """Destroy every machine, also those behind one that does not end."""
+        with contextlib.ExitStack() as ends:
+            for identifier in list(self._instances):
+                ends.callback(self.destroy, identifier)
 
     def running(self, instance_id: str) -> bool:
         return instance_id in self._lives

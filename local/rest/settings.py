@@ -16,6 +16,8 @@ DEFAULTS: dict[str, Any] = {
     "driver_busy": False,
     "hub_mb": 256,
 }
+LEAST_HUB_MB = 16
+"""Below this the hub's checkpoint has no room for its 64 shards; 0 is no hub."""
 
 
 class SettingError(ValueError):
@@ -33,6 +35,8 @@ def changed(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]
             out[name] = _parsed(DEFAULTS[name], value)
         except ValueError as error:
             problems.append(f"setting {name}: {error}")
+    if 0 < out["hub_mb"] < LEAST_HUB_MB:
+        problems.append(f"setting hub_mb: {out['hub_mb']} is neither 0 nor {LEAST_HUB_MB} or more")
     if problems:
         raise SettingError("; ".join(problems))
     return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from local.rest.calls import Calls
@@ -52,7 +53,7 @@ class World:
         self._parts: dict[type, Any] = {}
         self._last_id = 1_000_000_000_000_000_000
         self._machine_wirings: list[Callable[[Machines], None]] = []
-        self._closers: list[Callable[[], None]] = []
+        self._closers = ExitStack()
 
     def of(self, kind: type[T]) -> T:
         """This world's one `kind(world)`: where a product keeps its state."""
@@ -87,9 +88,8 @@ class World:
 
     def on_close(self, closer: Callable[[], None]) -> None:
         """Call this when the local cloud goes (timers, threads, processes)."""
-        self._closers.append(closer)
+        self._closers.callback(closer)
 
     def close(self) -> None:
         """Stop everything that runs by itself; safe to call twice."""
-        while self._closers:
-            self._closers.pop()()
+        self._closers.close()

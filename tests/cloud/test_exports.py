@@ -35,9 +35,10 @@ def test_wrapper_leaves_an_endpoint_alone_when_the_shell_has_set_it(tmp_path):
     assert seen["GOOGLE_COMPUTE_CUSTOM_ENDPOINT"] == mine
 
 
-def test_exports_survive_a_shell(tmp_path):
-    """They are sourced as they are printed."""
-    text = exports.shell({"A_B": 'x "y" `z` $HOME', "PATH": f"{tmp_path}:$PATH"})
+def test_exports_survive_a_shell_when_values_hold_its_signs(tmp_path):
+    """A directory may be called anything; they are sourced as they are printed."""
+    odd = 'a "b" `c` $HOME \\e'
+    text = exports.shell({"A_B": odd, "PATH": f"{tmp_path}:$PATH"})
 
     seen = subprocess.run(
         ["bash", "-c", f'{text}\nprintf "%s\\n%s" "$A_B" "$PATH"'],
@@ -47,4 +48,14 @@ def test_exports_survive_a_shell(tmp_path):
         check=True,
     ).stdout
 
-    assert seen == f'x "y" `z` $HOME\n{tmp_path}:/usr/bin:/bin'
+    assert seen == f"{odd}\n{tmp_path}:/usr/bin:/bin"
+
+
+def test_wrapper_is_whole_when_its_folder_has_a_quote_in_its_name(tmp_path):
+    """A folder may be called anything."""
+    folder = tmp_path / "it's"
+    exports.write_wrappers(folder, plugins=False)
+
+    checked = subprocess.run(["sh", "-n", folder / "bin/gcloud"], capture_output=True, text=True)
+
+    assert (checked.returncode, checked.stderr) == (0, "")

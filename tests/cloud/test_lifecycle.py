@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from local.exports import shell
+from local.__main__ import main
 from tests.cloud.conftest import wait_until
 from tests.cloud.test_children import alive
 from tests.conftest import ROOT
@@ -43,7 +43,20 @@ def run(env: dict[str, str], directory: Path) -> Iterator[Run]:
         return subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT_S)
 
     yield call
-    call("down")
+    if directory.exists():
+        call("down")
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """One that `up` started, for tests that only look: its directory and what was printed."""
+    directory = tmp_path_factory.mktemp("standing") / "cloud"
+    env = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
+    words = {"env": env, "capture_output": True, "text": True, "timeout": LIMIT_S}
+    done = subprocess.run([*LOCAL, "up", "--dir", str(directory), *QUICK], **words)
+    assert done.returncode == 0, done.stderr
+    yield directory, done.stdout
+    subprocess.run([*LOCAL, "down", "--dir", str(directory)], **words, check=True)
 
 
 def processes(directory: Path) -> list[int]:
@@ -69,19 +82,18 @@ def exported(text: str, env: dict[str, str]) -> dict[str, str]:
 
 
 def test_up_prints_exports_that_a_shell_can_source(
-    run: Run, directory: Path, env: dict[str, str]
+    standing: tuple[Path, str], env: dict[str, str]
 ) -> None:
     """The page's contract: local.json, PATH with the wrappers, every endpoint, the state bucket."""
-    done = run("up", *QUICK)
-    assert done.returncode == 0, done.stderr
+    directory, printed = standing
     described = json.loads((directory / "local.json").read_text())
-    shown = exported(done.stdout, env)
+    shown = exported(printed, env)
 
     assert set(described) == {"pid", "exports", "urls", "project", "dir"}
     assert shown["PATH"] == f"{directory}/bin:{env['PATH']}"
     assert shown["PULUMI_BACKEND_URL"] == f"gs://{described['project']}-mayfly-state"
     assert shown["PULUMI_CONFIG_PASSPHRASE"] == ""
-    assert "PULUMI_SKIP_CONFIRMATIONS" not in done.stdout
+    assert "PULUMI_SKIP_CONFIRMATIONS" not in printed
     assert {p.name for p in (directory / "bin").iterdir()} == {
         "pulumi-resource-gcp",
         "pulumi-resource-command",
@@ -123,14 +135,14 @@ def test_up_puts_the_reaper_engine_into_the_state_bucket(run: Run, directory: Pa
     assert all(len(a["sha256"]) == 64 and a["version"] for a in wanted)
 
 
-def test_up_says_so_and_prints_the_same_when_one_runs(run: Run, directory: Path) -> None:
+def test_up_says_so_and_prints_the_same_when_one_runs(run: Run, standing: tuple[Path, str]) -> None:
     """A second shell needs the same exports, not a second cloud."""
-    first = run("up", *QUICK)
+    directory, printed = standing
     pid = processes_of(directory)
 
-    second = run("up", *QUICK)
+    second = run("up", *QUICK, at=directory)
 
-    assert second.stdout == first.stdout
+    assert second.stdout == printed
     assert "already runs" in second.stderr
     assert processes_of(directory) == pid
 
@@ -143,6 +155,18 @@ def test_down_leaves_nothing(run: Run, directory: Path) -> None:
 
     assert "is gone" in ended.stdout
     assert (again.returncode, "No local cloud" in again.stdout) == (0, True)
+    assert not directory.exists()
+    assert not processes(directory)
+
+
+def test_up_leaves_nothing_when_it_is_interrupted(env: dict[str, str], directory: Path) -> None:
+    """Ctrl-C while it starts: what runs by then is in a session of its own and would stay."""
+    starting = subprocess.Popen([*LOCAL, "up", "--dir", str(directory), *QUICK], env=env)
+    wait_until((directory / "lock").exists, limit_s=LIMIT_S)
+
+    starting.send_signal(signal.SIGINT)
+
+    assert starting.wait(LIMIT_S) == 130
     assert not directory.exists()
     assert not processes(directory)
 
@@ -163,20 +187,23 @@ BAD = {
     "unknown setting": (["--setting", "speed=2"], "unknown setting 'speed'"),
     "no value": (["--setting", "hub_mb"], "'hub_mb' is not name=value"),
     "not a number": (["--setting", "hub_mb=-1"], "setting hub_mb"),
+    "too small": (["--setting", "hub_mb=4"], "hub_mb: 4 is neither 0 nor 16 or more"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_up_starts_nothing_when_a_setting_is_wrong(run: Run, directory: Path, case: str) -> None:
+def test_up_starts_nothing_when_a_setting_is_wrong(
+    directory: Path, case: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One message, exit 2, and no trace."""
     words, text = BAD[case]
 
-    done = run("up", *words)
+    status = main(["up", "--dir", str(directory), *words])
 
-    assert (done.returncode, done.stdout) == (2, "")
-    assert text in done.stderr
-    assert "Nothing was started." in done.stderr
-    assert "Traceback" not in done.stderr
+    printed = capsys.readouterr()
+    assert (status, printed.out) == (2, "")
+    assert text in printed.err
+    assert "Nothing was started." in printed.err
     assert not directory.exists()
 
 
@@ -267,13 +294,3 @@ def test_serve_refuses_a_directory_where_one_runs(
     assert second.returncode == 1
     assert "already runs" in second.stderr
     assert (directory / "local.json").exists()
-
-
-def test_exports_survive_a_shell_when_values_hold_its_signs() -> None:
-    """A directory may be called anything; only $PATH is followed."""
-    odd = 'a "b" `c` $d \\e'
-    text = shell({"ODD": odd, "PATH": f"{odd}:$PATH"})
-
-    held = exported(text, {"PATH": "/usr/bin:/bin"})
-
-    assert (held["ODD"], held["PATH"]) == (odd, f"{odd}:/usr/bin:/bin")
