@@ -10,6 +10,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
   if "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo "$$p"; break; fi; done)
 
+# A file's tests stay together: they share what is expensive to start.
+WORKERS := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 .PHONY: help setup engine demo test check lock
 
 help: ## what there is to make
@@ -27,7 +30,7 @@ demo: setup ## the whole story on a local cloud: no account, no cost (ARGS=--fas
 	@mayfly demo $(ARGS)
 
 test: setup check ## everything that CI runs
-	@python -m pytest $(ARGS)
+	@python -m pytest $(WORKERS) $(ARGS)
 
 check: setup ## linters and types
 	@ruff check

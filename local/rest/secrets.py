@@ -189,9 +189,7 @@ def access(call: Call) -> dict[str, Any]:
 def switch(call: Call) -> dict[str, Any]:
     _, version = call.world.of(Secrets).version(call)
     _check_alive(call, version)
-    version["state"] = "ENABLED" if call.method_id.endswith("enable") else "DISABLED"
-    if call.method_id.endswith("disable"):
-        version["state"] = "DISABLED"
+    version["state"] = "ENABLED" if call.method_id.endswith(".enable") else "DISABLED"
     return version
 
 

@@ -48,6 +48,18 @@ def test_instance_answers_to_its_numeric_id(api):
     assert api("DELETE", by_id)[0] == 404
 
 
+def test_reset_boots_nothing_when_the_delete_came_first(api):
+    """It waited its turn; a machine without an instance would run on, and nobody could end it."""
+    _, operation = api.insert()
+    instance = api.world.of(Store).by_id("instances", operation["targetId"])
+    api("DELETE", VM)
+    before = list(api.world.machines.events)
+
+    api.world.of(Life).reset(instance)
+
+    assert api.world.machines.events == before
+
+
 def test_delete_takes_the_auto_delete_disk_and_leaves_the_other(api):
     """A forgotten disk is a forgotten bill."""
     api.post(f"{ZONE}/disks", {"name": "kept", "sizeGb": "10"})

@@ -119,8 +119,10 @@ class Life:
                 self._terminated(instance)
 
     def reset(self, instance: dict[str, Any]) -> None:
-        """A hard restart; the status stays RUNNING."""
+        """A hard restart; the status stays RUNNING. Nothing where a delete came first."""
         with self._turns[instance["id"]]:
+            if not self._set_status(instance, "RUNNING", unless=("TERMINATED",)):
+                return
             self.world.machines.stop(instance["id"])
             self.world.machines.boot(copy.deepcopy(instance))
 
