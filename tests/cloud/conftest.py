@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -104,15 +103,6 @@ def spot_vm(**changes: Any) -> dict[str, Any]:
 def message(answer: dict[str, Any]) -> str:
     """The text of an error answer."""
     return str(answer["error"]["message"])
-
-
-def wait_until(condition: Callable[[], Any], limit_s: float = 5.0) -> Any:
-    """What `condition` returns once it is true; AssertionError when the limit is over."""
-    deadline = time.monotonic() + limit_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.01)
-    return value
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from local.children import Children, wait_for_port
-from tests.cloud.conftest import wait_until
+from tests.waiting import wait_until
 
 DAEMON = "(setsid sleep 300 & echo $!; sleep 0.01) ; sleep 301"
 ENV = {"PATH": os.environ["PATH"]}

@@ -8,7 +8,8 @@ from local.rest.compute.life import Life
 from local.rest.compute.store import Store
 from local.rest.machines import NoMachines
 from local.rest.world import World
-from tests.cloud.conftest import ZONE, Api, message, spot_vm, wait_until
+from tests.cloud.conftest import ZONE, Api, message, spot_vm
+from tests.waiting import wait_until
 
 VM = f"{ZONE}/instances/mayfly-one"
 

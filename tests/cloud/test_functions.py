@@ -21,8 +21,9 @@ from local.rest.function_build import BuildError, parse_requirements
 from local.rest.iam import Accounts
 from local.rest.world import World
 from local.servers import Door, Server
-from tests.cloud.conftest import Api, message, wait_until
+from tests.cloud.conftest import Api, message
 from tests.cloud.test_children import alive
+from tests.waiting import wait_until
 
 AUTH = {"Authorization": "Bearer fake"}
 PARENT = "/functions/v2beta/projects/proj/locations/us-central1"

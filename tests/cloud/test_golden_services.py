@@ -15,9 +15,10 @@ import pytest
 from local.rest.iam import Accounts, Roles
 from local.rest.quotas import Quotas
 from local.rest.world import World
-from tests.cloud.conftest import Api, wait_until
+from tests.cloud.conftest import Api
 from tests.cloud.golden import AUTH, Replay, records
 from tests.conftest import SHARED
+from tests.waiting import wait_until
 
 GOLDEN = SHARED / "golden" / "gcp-http"
 GROUPS = {

@@ -14,9 +14,9 @@ import pytest
 import urllib3
 
 from local.__main__ import main
-from tests.cloud.conftest import wait_until
 from tests.cloud.test_children import alive
 from tests.conftest import ROOT
+from tests.waiting import wait_until
 
 LOCAL = [sys.executable, "-P", "-m", "local"]
 QUICK = ["--setting", "hub_mb=0"]

@@ -16,7 +16,8 @@ from local.rest.cron import parse
 from local.rest.iam import Accounts
 from local.rest.scheduler import Scheduler
 from local.rest.world import World
-from tests.cloud.conftest import Api, message, wait_until
+from tests.cloud.conftest import Api, message
+from tests.waiting import wait_until
 
 PARENT = "/scheduler/v1/projects/proj/locations/us-central1/jobs"
 JOB = f"{PARENT}/tick"

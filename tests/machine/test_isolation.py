@@ -7,13 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from local.machine import rootfs
+from tests import waiting
 
 PYTHON = rootfs.PYTHON
 KERNEL = "import sys; sys.path.insert(0, '/.machine/lib'); import kernel; "
@@ -187,10 +186,5 @@ def alive(pids):
     return left
 
 
-def wait_until(condition, limit_s=LIMIT_S):
-    """Fails when the condition does not come true in time."""
-    pause = threading.Event()
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, condition
-        pause.wait(0.05)
+def wait_until(condition):
+    waiting.wait_until(condition, LIMIT_S)

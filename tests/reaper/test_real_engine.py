@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,19 +23,9 @@ from mayfly.cloud import Cloud, connect
 from mayfly.ledger import from_json
 from tests.conftest import ROOT
 from tests.reaper.world import ZONE, serving
+from tests.waiting import wait_until
 
 LIMIT_S = 120.0
-
-
-def wait_for(what: Callable[[], Any], limit_s: float = LIMIT_S) -> Any:
-    """The first true answer; fails when there is none in time."""
-    until = time.monotonic() + limit_s
-    while time.monotonic() < until:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"{what} did not come true in {limit_s:.0f} s")
 
 
 class Here:
@@ -136,7 +126,7 @@ class Here:
         self.processes.append(process)
         url = f"http://127.0.0.1:{port}/"
         try:
-            wait_for(lambda: answers(url) or process.poll() is not None)
+            wait_until(lambda: answers(url) or process.poll() is not None, LIMIT_S)
             assert process.poll() is None, (source / "log").read_text()
             yield url, process
         finally:
@@ -212,8 +202,10 @@ def test_function_cleans_up_after_an_up_that_was_killed_while_it_created(here: H
     """The laptop dies in its first `up`: VM outside the state, a create pending, a lock."""
     here.local.world.change_settings({"operation_s": 3600})
     launching = here.launch("cut")
-    vm_id = wait_for(lambda: (here.cloud().compute.instance(ZONE, "mayfly-cut") or {}).get("id"))
-    engine = wait_for(lambda: lock_of(here, "cut"))["pid"]
+    vm_id = wait_until(
+        lambda: (here.cloud().compute.instance(ZONE, "mayfly-cut") or {}).get("id"), LIMIT_S
+    )
+    engine = wait_until(lambda: lock_of(here, "cut"), LIMIT_S)["pid"]
     os.kill(engine, signal.SIGKILL)
     launching.wait(LIMIT_S)
     here.local.world.change_settings({"operation_s": 0})
@@ -254,7 +246,7 @@ def test_function_killed_in_mid_destroy_is_resumed_by_the_next(here: Here, tmp_p
             stderr=subprocess.DEVNULL,
         )
         here.processes.append(asking)
-        engine = wait_for(lambda: lock_of(here, "resumed"))["pid"]
+        engine = wait_until(lambda: lock_of(here, "resumed"), LIMIT_S)["pid"]
         process.kill()
         os.killpg(engine, signal.SIGKILL)
         process.wait()
