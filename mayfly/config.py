@@ -6,7 +6,7 @@
 import datetime
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mayfly.problems import Problem, one_of
 
@@ -40,6 +40,9 @@ KEYS: Mapping[str, str | list[str]] = {
     "startedBy": "",
 }
 """Each key with its default, as Pulumi.yaml has it; "" and [] mean that none is set."""
+
+SESSION_NAME = "session name"
+RATE_KEYS = ("mayfly:hourlyUsd", "mayfly:rateSource", "mayfly:rateDate")
 
 
 class Config:
@@ -139,6 +142,26 @@ class Config:
         for key in self._raw:
             if key not in KEYS:
                 self.note(key, self._raw[key], f"No such key. {one_of(KEYS)}")
+
+
+def remedy(problems: Sequence[Problem], stack: str) -> str:
+    """One command that mends the first problem, as far as a command can."""
+    first = problems[0].key
+    if first == SESSION_NAME:
+        return f"pulumi stack rename NAME --stack {stack}"
+    if first.startswith("profiles/"):
+        return f"edit {first.partition(':')[0]}"
+    if first == "gcp:project":
+        return f"pulumi config set gcp:project PROJECT --stack {stack}"
+    if first in RATE_KEYS and problems[0].value is None:
+        return (
+            f"pulumi config set {first} VALUE --stack {stack}   (all three: {', '.join(RATE_KEYS)})"
+        )
+    if first.startswith("mayfly:") and first.removeprefix("mayfly:") in KEYS:
+        return f"pulumi config set {first} VALUE --stack {stack}"
+    if first.startswith("mayfly:"):
+        return f"pulumi config rm {first} --stack {stack}"
+    return ""
 
 
 def _number(text: str) -> float | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mayfly import names, profile
-from mayfly.config import KEYS, Config
+from mayfly.config import KEYS, SESSION_NAME, Config, remedy
 from mayfly.machines import ALL_ZONES, MACHINES, REGIONS, SEEDING_MACHINES, region_of
 from mayfly.problems import NOTHING_DONE, ConfigError, Problem, one_of
 from mayfly.profile import Profile
@@ -36,7 +36,6 @@ DEFAULT_IMAGE = {
     names.SEED: _IMAGES.format("ubuntu-os-cloud", "ubuntu-2204-lts"),
 }
 
-RATE_KEYS = ("mayfly:hourlyUsd", "mayfly:rateSource", "mayfly:rateDate")
 # GPUs are worth a preemption; half an hour of a CPU VM is not worth a second try.
 DEFAULT_PROVISIONING = {names.SESSION: "spot", names.SEED: "on-demand"}
 DAY_S = 86_400
@@ -143,7 +142,7 @@ def parse(raw: Mapping[str, str], *, stack: str, project: str | None) -> Setting
     settings = _PARSERS[layer](config, stack, project or "") if layer else None
     config.close()
     if config.problems or settings is None:
-        raise ConfigError(f"stack {stack}", config.problems, _remedy(config.problems, stack))
+        raise ConfigError(f"stack {stack}", config.problems, remedy(config.problems, stack))
     return settings
 
 
@@ -174,43 +173,43 @@ def _seed(config: Config, stack: str, project: str) -> SeedSettings | None:
 
 def _session(config: Config, stack: str, project: str) -> SessionSettings | None:
     vm = _vm(config, names.SESSION, stack, project)
+    modes = tuple(vm.profile.machines[vm.machine]) if vm and vm.machine else profile.MODES
+    mode, local_port = config.choice("mode", modes), config.port("localPort")
+    node_internet = config.flag("nodeInternet")
     if vm is None:
         return None
-    modes = tuple(vm.profile.machines[vm.machine]) if vm.machine else profile.MODES
-    return SessionSettings(
-        vm=vm,
-        mode=config.choice("mode", modes),
-        local_port=config.port("localPort"),
-        node_internet=config.flag("nodeInternet"),
-    )
+    return SessionSettings(vm=vm, mode=mode, local_port=local_port, node_internet=node_internet)
 
 
 def _vm(config: Config, layer: str, stack: str, project: str) -> VmSettings | None:
+    """None without a usable profile; the problems of all the rest are noted all the same."""
     if not names.is_session(stack):
-        config.note_other("session name", stack, f"It must be {names.SESSION_RULE}.")
+        config.note_other(SESSION_NAME, stack, f"It must be {names.SESSION_RULE}.")
     chosen = _profile(config)
-    if chosen is None:
-        return None
     machine = _machine(config, layer, chosen)
     provisioning = config.choice(
         "provisioning", tuple(names.PROVISIONING), DEFAULT_PROVISIONING[layer]
     )
     rate = _rate(config)
+    zone, limits = _zone(config, machine), _limits(config, provisioning, rate)
+    allow_replace = config.flag("allowReplace")
+    if chosen is None:
+        return None
     return VmSettings(
         layer=layer,
         project=project,
         session=stack,
         profile=chosen,
-        zone=_zone(config, machine),
+        zone=zone,
         machine=machine,
         provisioning=provisioning,
-        limits=_limits(config, provisioning, rate),
+        limits=limits,
         rate=rate,
         image=config.text("image") or DEFAULT_IMAGE[layer],
         foundation=config.text("foundationStack"),
         state_bucket=config.text("stateBucket") or names.bucket(project, "state"),
         started_by=config.text("startedBy"),
-        allow_replace=config.flag("allowReplace"),
+        allow_replace=allow_replace,
     )
 
 
@@ -226,9 +225,12 @@ def _profile(config: Config) -> Profile | None:
         return None
 
 
-def _machine(config: Config, layer: str, chosen: Profile) -> str:
+def _machine(config: Config, layer: str, chosen: Profile | None) -> str:
+    """ "" after a problem, or where no profile says which would do."""
     if layer == names.SEED:
         return config.choice("machine", SEEDING_MACHINES, SEEDING_MACHINES[0])
+    if chosen is None:
+        return ""
     return config.choice("machine", tuple(chosen.machines), chosen.default_machine)
 
 
@@ -281,19 +283,3 @@ _PARSERS: Mapping[str, Callable[[Config, str, str], Settings | None]] = {
     names.SEED: _seed,
     names.SESSION: _session,
 }
-
-
-def _remedy(problems: list[Problem], stack: str) -> str:
-    """One command that mends the first problem, as far as a command can."""
-    first = problems[0].key
-    if first == "gcp:project":
-        return f"pulumi config set gcp:project PROJECT --stack {stack}"
-    if first in RATE_KEYS and problems[0].value is None:
-        return (
-            f"pulumi config set {first} VALUE --stack {stack}   (all three: {', '.join(RATE_KEYS)})"
-        )
-    if first.startswith("mayfly:") and first.removeprefix("mayfly:") in KEYS:
-        return f"pulumi config set {first} VALUE --stack {stack}"
-    if first.startswith("mayfly:"):
-        return f"pulumi config rm {first} --stack {stack}"
-    return ""

@@ -41,6 +41,7 @@ class Stack:
 
     leftovers: types of what a destroy would take away. foreign: types that no session owns.
     protected: URNs. has_pending: an update was cut off in the middle of a create.
+    generation: which version of the state this is; 0 = not known.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Stack:
     foreign: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
     has_pending: bool = False
+    generation: int = 0
 
 
 def name_of(object_name: str) -> str | None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mayfly import names
@@ -72,7 +72,7 @@ def read_stacks(cloud: Cloud, settings: Settings, busy: set[str]) -> tuple[list[
         if blob is None:
             return None
         try:
-            return parse(stack, blob.data)
+            return replace(parse(stack, blob.data), generation=blob.generation)
         except StateError as error:
             raise FailedError(str(error)) from error
 
@@ -153,6 +153,9 @@ def _take(yard: Yard, stack: Stack, work: Work) -> None:
         work.done.postponed.append((stack.name, "no time left in this run"))
         return
     try:
+        if not _is_as_read(yard, stack):
+            work.done.postponed.append((stack.name, "somebody has changed it meanwhile"))
+            return
         order = Order(
             engine=work.tools,
             bucket=yard.settings.state_bucket,
@@ -168,6 +171,16 @@ def _take(yard: Yard, stack: Stack, work: Work) -> None:
         work.done.errors.append(f"stack {stack.name}: {error}")
         return
     _book(stack.name, outcome, work.done)
+
+
+def _is_as_read(yard: Yard, stack: Stack) -> bool:
+    """False when its state was written since: a stack that waited for its turn may serve again."""
+    found = yard.cloud.storage.list(yard.settings.state_bucket, names.stack_state(stack.name))
+    return any(
+        int(item["generation"]) == stack.generation
+        for item in found
+        if name_of(str(item["name"])) == stack.name
+    )
 
 
 def _has_history(yard: Yard, stack: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +59,9 @@ class FunctionRuntime:
         self._metadata = FunctionMetadata(world, service["serviceAccountEmail"], region)
         self._children = children
         self._directory = source.parent
+        # Not below the checkout: no Pulumi project lies above a real function's /tmp, and an engine
+        # that found one would take its configuration, and write into it.
+        self._scratch = Path(tempfile.mkdtemp(prefix="mayfly-function-"))
         self._port = free_port()
         self.child = self._start(function, source, platform)
 
@@ -65,16 +69,14 @@ class FunctionRuntime:
         self, function: Mapping[str, Any], source: Path, platform: Mapping[str, str]
     ) -> Child:
         home = source.parent / "home"
-        scratch = source.parent / "tmp"
-        for folder in (home, scratch):
-            folder.mkdir(parents=True, exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True)
         env = (
             dict(platform)
             | LOOPBACK_ONLY
             | {
                 "PATH": SYSTEM_PATH,
                 "HOME": str(home),
-                "TMPDIR": str(scratch),
+                "TMPDIR": str(self._scratch),
                 "LANG": "C.UTF-8",
                 "PYTHONUNBUFFERED": "1",
                 "PYTHONDONTWRITEBYTECODE": "1",
@@ -97,6 +99,7 @@ class FunctionRuntime:
             text = child.log_tail()
             self._metadata.stop()
             self._children.stop(child, grace_s=0.1)
+            shutil.rmtree(self._scratch, ignore_errors=True)
             raise StartupError(
                 f"Could not create or update Cloud Run service {self.name}, Container "
                 "Healthcheck failed. Revision "
@@ -146,6 +149,7 @@ class FunctionRuntime:
         self._children.stop(self.child, grace_s=GRACE_S)
         self._metadata.stop()
         shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 def _capacity(service: Mapping[str, Any]) -> int:

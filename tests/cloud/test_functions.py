@@ -23,6 +23,7 @@ from local.rest.world import World
 from local.servers import Door, Server
 from tests.cloud.conftest import Api, message
 from tests.cloud.test_children import alive
+from tests.conftest import ROOT
 from tests.waiting import wait_until
 
 AUTH = {"Authorization": "Bearer fake"}
@@ -251,6 +252,17 @@ def test_function_sees_only_what_its_platform_gives_it(stage: Stage) -> None:
     assert imports == {"local": False, "mayfly": False, "flask": True}
     assert who["project"] == "proj"
     assert stage.api.world.identity.access(who["token"]).email == EMAIL.format("reaper")
+
+
+def test_function_has_no_project_above_its_temporary_folder(stage: Stage) -> None:
+    """An engine looks upwards for a Pulumi.yaml: it would take, and write, the user's own."""
+    stage.deploy()
+    scratch = Path(stage.call().json()["env"]["TMPDIR"])
+
+    assert not [folder for folder in scratch.parents if (folder / "Pulumi.yaml").exists()]
+    assert ROOT not in scratch.parents
+    stage.finish(stage.api("DELETE", ONE))
+    assert not scratch.exists()
 
 
 def test_function_is_called_only_by_its_invoker(stage: Stage) -> None:

@@ -39,6 +39,7 @@ class Object:
 class Google:
     """The state. `page` is how many entries a list answers at once.
 
+    meanwhile: what somebody else does just before the first call that matches a pattern.
     names_only: a condition on names refuses deletes by number; else a delete by name is a surprise.
     """
 
@@ -47,6 +48,7 @@ class Google:
     operations: list[dict[str, Any]] = field(default_factory=list)
     objects: dict[tuple[str, str], Object] = field(default_factory=dict)
     faults: list[tuple[str, int]] = field(default_factory=list)
+    meanwhile: list[tuple[str, Callable[[], object]]] = field(default_factory=list)
     surprises: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     page: int = 500
@@ -100,6 +102,10 @@ class Google:
 
     def answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> Any:
         """The body of the answer; RefusedError for every other outcome."""
+        for pattern, happens in [*self.meanwhile]:
+            if re.search(pattern, f"{method} {path}"):
+                self.meanwhile.remove((pattern, happens))
+                happens()
         for number, (pattern, status) in enumerate(self.faults):
             if re.search(pattern, f"{method} {path}"):
                 del self.faults[number]

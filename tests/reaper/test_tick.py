@@ -654,6 +654,20 @@ def test_stack_that_somebody_locked_meanwhile_is_postponed(google: Google, run: 
     assert report.postponed == [{"stack": "dev", "reason": "locked by somebody else"}]
 
 
+def test_stack_that_serves_again_by_its_turn_is_postponed(google: Google, run: Run, record: Path):
+    """A destroy may wait minutes behind others; an `up` in that time made a VM that is in use."""
+    add_engine(google)
+    add_stack(google, "dev", vm_resource("42"))
+    somebody = (r"^GET .*engine/", lambda: add_stack(google, "dev", vm_resource("43")))
+    google.meanwhile.append(somebody)
+
+    report = run()
+
+    assert report.destroyed == []
+    assert report.postponed == [{"stack": "dev", "reason": "somebody has changed it meanwhile"}]
+    assert commands(record) == []
+
+
 def test_missing_engine_is_named_and_costs_no_delete(google: Google, run: Run):
     """Nobody has put the engine there yet: GPUs still stop."""
     add_vm(google, "42", guest=serving(idle_s=1300))

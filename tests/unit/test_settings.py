@@ -160,6 +160,33 @@ def test_session_name_is_refused_when_it_cannot_be_a_vm(name):
     assert "a letter, then" in problems(stack=name)["session name"]
 
 
+def test_every_problem_is_told_when_the_profile_is_unknown_too():
+    """One message, not one a try: what does not hang on the profile is read without it."""
+    found = problems(
+        profile="kimi-9", zone="mars-1", maxHours="-3", mode="slow", localPort="x", idleMinutes="?"
+    )
+
+    keys = ("profile", "zone", "maxHours", "mode", "localPort", "idleMinutes")
+    assert set(found) == {f"mayfly:{key}" for key in keys}
+
+
+@pytest.mark.parametrize(
+    ("raw", "remedy"),
+    [
+        ({"stack": "Dev_1"}, "Try: pulumi stack rename NAME --stack Dev_1"),
+        ({"zone": "mars-1"}, "Try: pulumi config set mayfly:zone VALUE --stack dev"),
+        ({"zoen": "x"}, "Try: pulumi config rm mayfly:zoen --stack dev"),
+    ],
+)
+def test_wrong_configuration_is_told_with_a_command(raw, remedy):
+    """The last line is one to paste."""
+    stack = raw.pop("stack", "dev")
+    with pytest.raises(ConfigError) as caught:
+        settings.parse({**RATE, **raw}, stack=stack, project="proj-1")
+
+    assert str(caught.value).endswith(remedy)
+
+
 def test_project_is_asked_for_when_none_is_set():
     """The provider's own message names five variables and comes once a resource."""
     with pytest.raises(ConfigError) as caught:
