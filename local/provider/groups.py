@@ -29,52 +29,51 @@ def at(values: Object, path: str) -> Any:
 
 def problems(table: Table, inputs: Object) -> Iterator[Problem]:
     """Rules between properties: exactly one of, not together, only with, not empty."""
-    for group in table.header.get("exactly_one", []):
+    header = table.header
+    yield from _not_exactly_one(header.get("exactly_one", []), inputs)
+    yield from _together(header.get("conflicts", []), inputs)
+    yield from _without(header.get("requires", {}), inputs)
+    yield from _empty(header.get("not_empty", {}), inputs)
+
+
+def _not_exactly_one(groups: list[list[str]], inputs: Object) -> Iterator[Problem]:
+    for group in groups:
         parent = group[0].rpartition(".")[0]
         if parent and at(inputs, parent) in (None, UNKNOWN):
             continue
         found = [path for path in group if at(inputs, path) is not None]
-        names = ",".join(snake(path) for path in group)
+        names = _spelled(group)
         if not found:
-            yield (
-                group[0],
-                (
-                    f'Invalid combination of arguments. "{snake(group[0])}": one of '
-                    f"`{names}` must be specified"
-                ),
-            )
+            said = f"one of `{names}` must be specified"
+            yield group[0], f'Invalid combination of arguments. "{snake(group[0])}": {said}'
         elif len(found) > 1:
-            both = ",".join(snake(path) for path in found)
-            yield (
-                found[0],
-                (
-                    f'Invalid combination of arguments. "{snake(found[0])}": only one of '
-                    f"`{names}` can be specified, but `{both}` were specified."
-                ),
+            said = (
+                f"only one of `{names}` can be specified, but `{_spelled(found)}` were specified."
             )
-    for one, other in table.header.get("conflicts", []):
+            yield found[0], f'Invalid combination of arguments. "{snake(found[0])}": {said}'
+
+
+def _together(pairs: list[list[str]], inputs: Object) -> Iterator[Problem]:
+    for one, other in pairs:
         if at(inputs, one) is not None and at(inputs, other) is not None:
-            yield (
-                one,
-                (
-                    f'Conflicting configuration arguments. "{snake(one)}": conflicts with '
-                    f"{snake(other)}"
-                ),
-            )
-    for path, wanted in table.header.get("requires", {}).items():
+            said = f'"{snake(one)}": conflicts with {snake(other)}'
+            yield one, f"Conflicting configuration arguments. {said}"
+
+
+def _without(needs: dict[str, list[str]], inputs: Object) -> Iterator[Problem]:
+    for path, wanted in needs.items():
         if at(inputs, path) is not None and any(at(inputs, other) is None for other in wanted):
-            names = ",".join(snake(other) for other in [path, *wanted])
-            yield (
-                path,
-                f'Missing required argument. "{snake(path)}": all of `{names}` must be specified',
-            )
-    for path, names in table.header.get("not_empty", {}).items():
+            said = f"all of `{_spelled([path, *wanted])}` must be specified"
+            yield path, f'Missing required argument. "{snake(path)}": {said}'
+
+
+def _empty(blocks: dict[str, list[str]], inputs: Object) -> Iterator[Problem]:
+    for path, names in blocks.items():
         value = at(inputs, path)
         if isinstance(value, dict) and not (set(value) & set(names) if names else value):
-            yield (
-                path,
-                (
-                    f'Missing required argument. "{snake(path)}": one of its arguments must '
-                    f"be specified"
-                ),
-            )
+            said = "one of its arguments must be specified"
+            yield path, f'Missing required argument. "{snake(path)}": {said}'
+
+
+def _spelled(paths: list[str]) -> str:
+    return ",".join(snake(path) for path in paths)

@@ -54,17 +54,17 @@ def body(fields: dict[str, Field], values: Object, names: Names, *, update: bool
             continue
         if update and item.replace is True and not item.patch:
             continue
-        converted = _sent(item, value, names, update)
-        if _is_sent(item, converted, update):
+        converted = _sent(item, value, names)
+        if _is_sent(item, converted):
             put(result, item.api_path, converted)
     return result
 
 
-def _is_sent(item: Field, value: Any, update: bool) -> bool:
+def _is_sent(item: Field, value: Any) -> bool:
     return item.empty == "send" or value not in ("", 0, False, [], {}, None)
 
 
-def _sent(item: Field, value: Any, names: Names, update: bool) -> Any:
+def _sent(item: Field, value: Any, names: Names) -> Any:
     if item.type == "object":
         return body(item.children, value, names) if isinstance(value, dict) else value
     if item.children:

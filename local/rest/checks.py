@@ -138,7 +138,7 @@ class Checker:
         if not isinstance(value, str):
             return self._wrong(value, schema, at)
         if "enum" in schema and value not in schema["enum"]:
-            return self._wrong_enum(value, schema, at)
+            return self._wrong_enum(value, at)
         if self._style is Style.LEGACY and "pattern" in schema:
             self._pattern(value, schema["pattern"], at)
         return value
@@ -174,7 +174,7 @@ class Checker:
         text = f"Invalid value at '{at}' ({shown}), {_shown(value)}"
         self.problems.append(Problem(at, text))
 
-    def _wrong_enum(self, value: str, schema: dict[str, Any], at: str) -> None:
+    def _wrong_enum(self, value: str, at: str) -> None:
         product = self._document.name.partition(".")[0]
         last = _camel(at.rsplit(".", 1)[-1].split("[")[0])
         kind = f"type.googleapis.com/google.cloud.{product}.{last[:1].upper()}{last[1:]}"

@@ -25,6 +25,9 @@ class Machines(Protocol):
     def update(self, instance: dict[str, Any]) -> None:
         """The resource has changed: the metadata server answers from this one now."""
 
+    def notice_preemption(self, instance_id: str) -> None:
+        """The metadata server says from now on that the machine is preempted; `stop` follows."""
+
     def stop(self, instance_id: str) -> None:
         """Ask the guest to halt, then make it; returns when nothing runs."""
 
@@ -55,6 +58,9 @@ class NoMachines:
 
     def update(self, instance: dict[str, Any]) -> None:
         self.events.append(("update", instance["id"]))
+
+    def notice_preemption(self, instance_id: str) -> None:
+        self.events.append(("preempted", instance_id))
 
     def stop(self, instance_id: str) -> None:
         self.events.append(("stop", instance_id))

@@ -144,6 +144,8 @@ def test_preemption_follows_the_termination_action(api, action, after):
 
     assert status == 200
     assert operations(api, operation["targetId"]) == ["insert", "compute.instances.preempted"]
+    told = [event for event, _ in api.world.machines.events]
+    assert told[:3] == ["boot", "preempted", "stop"]  # the guest may read why it is stopped
 
 
 def test_preemption_is_refused_when_the_instance_is_not_spot(api):

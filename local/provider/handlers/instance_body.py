@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .. import rest
 from ..rest import Names
 from ..same import relative
@@ -192,8 +190,3 @@ def reservation_affinity(given: Object | None) -> Object | None:
 def without_none(body: Object) -> Object:
     """The body without parts that were not given."""
     return {key: value for key, value in body.items() if value is not None}
-
-
-def any_value(values: Any) -> bool:
-    """Whether something is set at all."""
-    return bool(values)

@@ -206,7 +206,7 @@ def _slow(call: Call, allowed: tuple[str, ...], work: Callable[[Life, Instance],
                 reason="resourceNotReady",
             )
         operation = call.world.of(Operations).begin(call, _kind(call), instance)
-    return life.carry_out(call, operation, lambda: work(life, instance))
+    return life.carry_out(operation, lambda: work(life, instance))
 
 
 @method("instances.stop", locked=False)

@@ -38,7 +38,7 @@ def insert(call: Call) -> dict[str, Any]:
         operation.error = operation.error or _account_missing(call, instance)
         if operation.error:
             life.forget(instance)
-    return life.carry_out(call, operation, lambda: life.boot(instance))
+    return life.carry_out(operation, lambda: life.boot(instance))
 
 
 def _account_missing(call: Call, instance: dict[str, Any]) -> OperationError | None:
@@ -89,7 +89,7 @@ def delete(call: Call) -> dict[str, Any]:
                 reason="invalidResourceUsage",
             )
         operation: Operation = call.world.of(Operations).begin(call, "delete", instance)
-    return life.carry_out(call, operation, lambda: life.destroy(instance))
+    return life.carry_out(operation, lambda: life.destroy(instance))
 
 
 @method("instances.getSerialPortOutput", locked=False)

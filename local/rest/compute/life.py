@@ -20,7 +20,6 @@ from local.rest.compute.rules import run_limit_s, value_of
 from local.rest.compute.store import Store
 from local.rest.fault_catalogue import OperationError
 from local.rest.machines import Machines
-from local.rest.service import Call
 
 if TYPE_CHECKING:
     from local.rest.world import World
@@ -60,9 +59,7 @@ class Life:
         machines.token = self.world.identity.mint
         machines.identity = self.world.identity.mint_id_token
 
-    def carry_out(
-        self, call: Call, operation: Operation, work: Callable[[], None]
-    ) -> dict[str, Any]:
+    def carry_out(self, operation: Operation, work: Callable[[], None]) -> dict[str, Any]:
         """Work outside the lock; the answer waits a little, so that it mostly says DONE."""
         thread = threading.Thread(target=self._work, args=(operation, work), daemon=True)
         thread.start()
@@ -220,6 +217,7 @@ class Life:
                 return None
             if instance["status"] != "RUNNING":
                 return None
+        self.world.machines.notice_preemption(instance["id"])
         self._end_by_system(instance, "compute.instances.preempted")
         return instance
 
