@@ -106,8 +106,8 @@ class Place:
 
     def phase(self, outputs: dict[str, Any]) -> str:
         """What the VM itself says it does."""
-        path = f"{names.GUEST_NAMESPACE}/"
-        found = self.cloud.compute.guest_attributes(outputs["zone"], outputs["vm_name"], path)
+        where = outputs["zone"], outputs["vm_name"], names.GUEST_PATH
+        found = self.cloud.compute.guest_attributes(*where)
         return (found or {}).get("phase", "")
 
     def vanish(self, outputs: dict[str, Any]) -> None:
