@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from xml.sax.saxutils import escape
 
 from flask import Response, request
 
@@ -17,8 +18,17 @@ from local.rest.storage_paths import Target, parse
 from local.rest.world import World
 
 NO_BUCKET = "The specified bucket does not exist."
-
-
+# HTTP status -> the XML API's word for it.
+XML_CODES = {
+    401: "AccessDenied",
+    403: "AccessDenied",
+    404: "NoSuchKey",
+    412: "PreconditionFailed",
+    429: "SlowDown",
+    500: "InternalError",
+    501: "NotImplemented",
+    503: "ServiceUnavailable",
+}
 VERBS = {"GET": "get", "HEAD": "get", "DELETE": "delete", "PATCH": "patch", "PUT": "update"}
 
 
@@ -126,14 +136,12 @@ def _refusal(error: ApiError, target: Target) -> Response:
     if error.status == 304:
         return Response(b"", 304)
     if target.kind == "xml":
-        code = {404: "NoSuchKey", 412: "PreconditionFailed", 401: "AccessDenied"}.get(
-            error.status, "InvalidArgument"
-        )
+        code = XML_CODES.get(error.status, "InvalidArgument")
         if error.message == NO_BUCKET:
             code = "NoSuchBucket"
         text = (
-            "<?xml version='1.0' "
-            f"encoding='UTF-8'?><Error><Code>{code}</Code><Message>{error.message}</Message></Error>"
+            "<?xml version='1.0' encoding='UTF-8'?>"
+            f"<Error><Code>{code}</Code><Message>{escape(error.message)}</Message></Error>"
         )
         return Response(text, error.status, content_type="application/xml; charset=UTF-8")
     if request.args.get("alt") == "media" or target.kind == "download":

@@ -275,3 +275,23 @@ def test_storage_paths_leave_every_other_product_alone(world: World) -> None:
     assert first <= RESERVED
     assert parse("/compute/beta/projects/p") is None
     assert parse("/proj-one/a%2Fb") == parse("/proj-one/a/b")
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("permission-http-403", "AccessDenied"),
+        ("rate-limit-http-429", "SlowDown"),
+        ("http-5xx", "ServiceUnavailable"),
+    ],
+)
+def test_xml_call_fails_in_the_xml_apis_words(
+    client: FlaskClient, api: Api, fault: str, code: str
+) -> None:
+    """gsutil decides by the code whether it tries again."""
+    put(client, "a&b")
+    api.fault(fault, method="storage.objects.get")
+
+    refused = client.get("/proj-one/a%26b")
+
+    assert f"<Code>{code}</Code>" in refused.get_data(as_text=True)
