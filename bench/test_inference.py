@@ -1,6 +1,6 @@
 """Does an endpoint do what clients need: chat, streaming, tools, usage, no way in without a key?
 
-    python bench/test_inference.py --url http://127.0.0.1:8000/v1 --key KEY
+    OPENAI_API_KEY=... python bench/test_inference.py --url http://127.0.0.1:8000/v1
 
 A command, not a pytest module: nothing in it is named test_.
 """

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components import labels, vm_settings
+from components import vm_settings
 from components.foundation_outputs import FoundationOutputs
 from components.instance import InstanceArgs, instance
 from mayfly.machines import MACHINES
@@ -37,25 +37,16 @@ class GpuNode(pulumi.ComponentResource):
     ) -> None:
         super().__init__("mayfly:components:GpuNode", name, None, opts)
         settings, foundation, vm = args.settings, args.foundation, args.settings.vm
-        machine = MACHINES[vm.machine]
-        told = vm_settings.for_session(settings, foundation, machine.gpus)
+        told = vm_settings.for_session(settings, foundation, MACHINES[vm.machine].gpus)
         made = instance(
             f"{name}-vm",
             InstanceArgs(
-                project=vm.project,
-                vm_name=vm.vm_name,
-                zone=vm.zone,
-                machine=vm.machine,
-                provisioning=vm.provisioning,
-                max_life_s=vm.limits.max_life_s,
-                image=vm.image,
+                vm=vm,
                 boot_disk_gb=BOOT_DISK_GB,
-                boot_disk_type=machine.boot_disk,
                 subnet=foundation.subnets[vm.region],
                 email=foundation.node_email,
                 external=settings.node_internet,
                 metadata=vm_settings.metadata(told),
-                labels=labels.of_vm(vm),
             ),
             self,
         )

@@ -5,56 +5,51 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_gcp as gcp
 
+from components import labels
 from mayfly import names
+from mayfly.machines import MACHINES
+from mayfly.settings import VmSettings
 
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceArgs:
-    """What one VM needs, already checked by `mayfly.settings`.
+    """What the two kinds do not share; the rest is in `vm`, checked by `mayfly.settings`.
 
-    provisioning: spot, flex-start or on-demand. max_life_s: seconds until GCE itself deletes it.
-    boot_disk_gb: GiB, as Google counts a disk. subnet: self link. external: an ephemeral address.
+    boot_disk_gb: GiB, as Google counts a disk. subnet: self link. email: of its service account.
+    external: an ephemeral address. metadata: all of it.
     """
 
-    project: str
-    vm_name: str
-    zone: str
-    machine: str
-    provisioning: str
-    max_life_s: int
-    image: str
+    vm: VmSettings
     boot_disk_gb: int
-    boot_disk_type: str
     subnet: str
     email: str
     external: bool
     metadata: dict[str, str]
-    labels: dict[str, str]
 
 
 def instance(name: str, args: InstanceArgs, parent: pulumi.Resource) -> gcp.compute.Instance:
     """A VM that dies on time even if every part of ours is dead."""
-    compute = gcp.compute
+    compute, vm, its_labels = gcp.compute, args.vm, labels.of_vm(args.vm)
     return compute.Instance(
         name,
-        name=args.vm_name,
-        project=args.project,
-        zone=args.zone,
-        machine_type=args.machine,
+        name=vm.vm_name,
+        project=vm.project,
+        zone=vm.zone,
+        machine_type=vm.machine,
         boot_disk=compute.InstanceBootDiskArgs(
             auto_delete=True,
             initialize_params=compute.InstanceBootDiskInitializeParamsArgs(
-                image=args.image,
+                image=vm.image,
                 size=args.boot_disk_gb,
-                type=args.boot_disk_type,
-                labels=args.labels,
+                type=MACHINES[vm.machine].boot_disk,
+                labels=its_labels,
             ),
         ),
         network_interfaces=[_interface(args)],
-        scheduling=scheduling(args.provisioning, args.max_life_s),
-        reservation_affinity=_no_reservation(args.provisioning),
+        scheduling=scheduling(vm.provisioning, vm.limits.max_life_s),
+        reservation_affinity=_no_reservation(vm.provisioning),
         service_account=compute.InstanceServiceAccountArgs(
             email=args.email, scopes=[CLOUD_PLATFORM]
         ),
@@ -63,7 +58,7 @@ def instance(name: str, args: InstanceArgs, parent: pulumi.Resource) -> gcp.comp
             enable_secure_boot=False, enable_vtpm=True, enable_integrity_monitoring=True
         ),
         metadata=args.metadata,
-        labels=args.labels,
+        labels=its_labels,
         tags=[names.VM_TAG],
         opts=pulumi.ResourceOptions(
             parent=parent,

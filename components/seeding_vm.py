@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components import labels, vm_settings
+from components import vm_settings
 from components.foundation_outputs import FoundationOutputs
 from components.instance import InstanceArgs, instance
-from mayfly.machines import MACHINES
 from mayfly.settings import SeedSettings
 
 
@@ -38,20 +37,12 @@ class SeedingVm(pulumi.ComponentResource):
         made = instance(
             f"{name}-vm",
             InstanceArgs(
-                project=vm.project,
-                vm_name=vm.vm_name,
-                zone=vm.zone,
-                machine=vm.machine,
-                provisioning=vm.provisioning,
-                max_life_s=vm.limits.max_life_s,
-                image=vm.image,
+                vm=vm,
                 boot_disk_gb=vm.profile.seeding.disk_gb,
-                boot_disk_type=MACHINES[vm.machine].boot_disk,
                 subnet=foundation.subnets[vm.region],
                 email=foundation.seeder_email,
                 external=True,
                 metadata=vm_settings.metadata(told),
-                labels=labels.of_vm(vm),
             ),
             self,
         )

@@ -39,7 +39,11 @@ def free_port(default: int) -> int:
     for port in range(default, min(default + PORTS_TRIED, 65536)):
         if is_free(port):
             return port
-    raise FailedError(f"No free port from {default} to {default + PORTS_TRIED - 1}.")
+    raise FailedError(
+        f"No free port from {default} to {default + PORTS_TRIED - 1}.",
+        "The session is unchanged.",
+        "Try: mayfly connect --port PORT",
+    )
 
 
 def is_free(port: int) -> bool:

@@ -125,7 +125,9 @@ def check_session_name(session: str) -> None:
     """Raises WrongInputError for what can be no session's name."""
     if not names.is_session(session):
         raise WrongInputError(
-            f"{session!r} cannot be a session: {names.SESSION_RULE}.", "Nothing was attempted."
+            f"{session!r} cannot be a session: {names.SESSION_RULE}.",
+            "Nothing was attempted.",
+            "Try: mayfly status",
         )
 
 

@@ -45,7 +45,7 @@ def unpack(cloud: Cloud, bucket: str, root: Path) -> Path:
         raise FailedError(
             f"gs://{bucket}/{names.ENGINE_MANIFEST} is missing: stacks cannot be destroyed.",
             "VMs are deleted all the same.",
-            "Put them there (docs/architecture.md), or: pulumi destroy --stack NAME",
+            "Try: pulumi destroy --stack NAME, or put them there (docs/architecture.md)",
         )
     folder = root / hashlib.sha256(blob.data).hexdigest()
     if folder.is_dir():

@@ -1,10 +1,8 @@
 """`pulumi-language-python` for engines that have no language host of their own beside them.
 
-An official Pulumi installation brings the real one; this one stands in for it where the engine
-was built
-from source. It runs the project's `__main__.py` with the interpreter that runs this file, and
-starts
-policy packs. It ignores `runtime` options.
+An official Pulumi installation brings the real one; this one stands in for it where the engine was
+built from source. It runs the project's `__main__.py` with the interpreter that runs this file, and
+starts policy packs. It ignores `runtime` options.
 """
 
 from __future__ import annotations
@@ -91,8 +89,7 @@ class Host(LanguageServer):
             result = super().Run(request, context)
             output.finish()
         if result.error:
-            # The error was logged in full above; without `bail` the engine would print it once
-            # more.
+            # Logged in full above; without `bail` the engine would print it once more.
             return language_pb2.RunResponse(bail=True)
         return result
 

@@ -195,5 +195,5 @@ class _Signed(requests.auth.AuthBase):
 
 def _no_credentials(error: Exception) -> CloudError:
     message = f"No usable Google credentials: {' '.join(str(error).split())}"
-    login = "gcloud auth application-default login"
+    login = "Try: gcloud auth application-default login"
     return CloudError(401, NO_CREDENTIALS, message, remedy=login)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from mayfly.errors import WrongInputError
+from mayfly.commands.local import need_local_cloud
 from mayfly.project import CHECKOUT
 
 TETHER = CHECKOUT / "local" / "tether.py"
@@ -19,12 +19,7 @@ GRACE_S = 45
 
 def run(*, fast: bool, as_json: bool) -> None:
     """Tell the story; afterwards no process, no folder and no change in git is left of it."""
-    if not TETHER.is_file():
-        raise WrongInputError(
-            f"There is no local cloud in {CHECKOUT}.",
-            "It comes with the repository, not with the installed package.",
-            "Try: git clone the repository, then `make demo` in it",
-        )
+    need_local_cloud()
     place = tempfile.mkdtemp(prefix="mayfly-demo-")
     words = [*(["--fast"] if fast else []), *(["--json"] if as_json else [])]
     try:

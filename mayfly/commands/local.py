@@ -33,14 +33,19 @@ def down() -> None:
     call("down")
 
 
-def call(*words: str) -> None:
-    """Run the local cloud's own command; its exit code becomes ours."""
+def need_local_cloud() -> None:
+    """Raises WrongInputError where this mayfly is not a checkout."""
     if not (CHECKOUT / "local" / "__main__.py").is_file():
         raise WrongInputError(
             f"There is no local cloud in {CHECKOUT}.",
             "It comes with the repository, not with the installed package.",
             "Try: git clone the repository, then `make demo` in it",
         )
+
+
+def call(*words: str) -> None:
+    """Run the local cloud's own command; its exit code becomes ours."""
+    need_local_cloud()
     command = [sys.executable, "-m", "local", *words]
     status = subprocess.run(command, cwd=CHECKOUT, check=False).returncode
     if status:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mayfly import cli, vms
-from mayfly.tunnel import command
+from mayfly.tunnel import command, free_port
 from tests.desk.google import PROJECT, ZONE, Google
 
 # Listens where ssh would; a file "break" makes it end, a file "refuse" keeps it from working.
@@ -188,7 +188,7 @@ def test_connect_says_the_phase_and_waits_when_the_session_is_starting(connected
     """Whoever connects early wants to see what it waits for."""
     google.say("dev", phase="weights")
     connection = subprocess.Popen(
-        [sys.executable, "-m", "mayfly.cli", "connect", "dev"],
+        [sys.executable, "-m", "mayfly.cli", "connect", "dev", "--port", str(free_port(20_000))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
