@@ -56,7 +56,7 @@ def find(session: str) -> tuple[str, Cloud, vms.Vm]:
             raise WrongInputError(
                 f"{where}not in this checkout, and Google does not say which others there are.",
                 f"{error.message}. Nothing was attempted.",
-                "Try: gcloud auth application-default login",
+                error.remedy or "Try: mayfly status",
             ) from error
         raise
     return project, cloud, vms.pick(there, session, project)

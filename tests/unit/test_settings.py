@@ -286,11 +286,3 @@ def test_settings_load_without_pulumi_when_imported():
     code = "import sys, mayfly.settings as _; sys.exit('pulumi' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
-
-
-@pytest.mark.parametrize("stack", ["dev", "seed", "foundation", "ci"])
-def test_shipped_stack_holds_no_salt_when_a_user_makes_it_theirs(stack):
-    """A salt belongs to one passphrase: under any other, `pulumi stack init` would refuse."""
-    written = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())
-
-    assert list(written) == ["config"]
