@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,20 @@ class Options:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+def function_scratch(directory: Path, ends: ExitStack) -> Path:
+    """Where functions keep temporary files: in `directory`, unless a Pulumi project lies above it.
+
+    Nothing lies above a real function's /tmp. An engine that finds a project there takes its
+    configuration, and writes into it: then the folder is elsewhere, and `ends` removes it.
+    """
+    if any((folder / "Pulumi.yaml").exists() for folder in directory.resolve().parents):
+        made = tempfile.TemporaryDirectory(prefix="mayfly-local-", ignore_cleanup_errors=True)
+        return Path(ends.enter_context(made))
+    inside = directory / "function-tmp"
+    inside.mkdir(parents=True, exist_ok=True)
+    return inside
+
+
 class LocalCloud:
     """Started by the constructor; `stop` ends every part and is safe to call twice.
 
@@ -63,6 +78,7 @@ class LocalCloud:
     def _start(self) -> None:
         engine, storage = pulumi(), fake_gcs_server()
         check_host()
+        self._scratch = function_scratch(self.directory, self._ends)
         self.children = Children(self.directory / "logs")
         self._ends.callback(self.children.stop_all)
         self.world = World(PROJECT, settings=self.options.settings)
@@ -88,7 +104,10 @@ class LocalCloud:
             Server(app, self.https, self_signed(self.directory / "tls")),
         ):
             self._ends.callback(server.stop)
-        environment = self.platform | {"PULUMI_CONFIG_PASSPHRASE": ""}
+        environment = self.platform | {
+            "PULUMI_CONFIG_PASSPHRASE": "",
+            "TMPDIR": str(self._scratch),
+        }
         self.world.of(Functions).attach(self.children, self.directory / "functions", environment)
         self.world.of(Scheduler).start()
 

@@ -59,9 +59,7 @@ class FunctionRuntime:
         self._metadata = FunctionMetadata(world, service["serviceAccountEmail"], region)
         self._children = children
         self._directory = source.parent
-        # Not below the checkout: no Pulumi project lies above a real function's /tmp, and an engine
-        # that found one would take its configuration, and write into it.
-        self._scratch = Path(tempfile.mkdtemp(prefix="mayfly-function-"))
+        self._scratch = Path(tempfile.mkdtemp(dir=platform.get("TMPDIR", source.parent)))
         self._port = free_port()
         self.child = self._start(function, source, platform)
 

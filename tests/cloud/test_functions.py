@@ -8,6 +8,7 @@ import textwrap
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import urllib3
 
 from local.children import Children
+from local.cloud import function_scratch
 from local.rest.app import create_app
 from local.rest.deployments import Functions
 from local.rest.function_build import BuildError, parse_requirements
@@ -23,7 +25,6 @@ from local.rest.world import World
 from local.servers import Door, Server
 from tests.cloud.conftest import Api, message
 from tests.cloud.test_children import alive
-from tests.conftest import ROOT
 from tests.waiting import wait_until
 
 AUTH = {"Authorization": "Bearer fake"}
@@ -254,15 +255,30 @@ def test_function_sees_only_what_its_platform_gives_it(stage: Stage) -> None:
     assert stage.api.world.identity.access(who["token"]).email == EMAIL.format("reaper")
 
 
-def test_function_has_no_project_above_its_temporary_folder(stage: Stage) -> None:
-    """An engine looks upwards for a Pulumi.yaml: it would take, and write, the user's own."""
+def test_functions_temporary_files_are_gone_when_it_is_deleted(stage: Stage) -> None:
+    """A reaper unpacks a whole engine there."""
     stage.deploy()
     scratch = Path(stage.call().json()["env"]["TMPDIR"])
+    assert scratch.is_dir()
 
-    assert not [folder for folder in scratch.parents if (folder / "Pulumi.yaml").exists()]
-    assert ROOT not in scratch.parents
     stage.finish(stage.api("DELETE", ONE))
+
     assert not scratch.exists()
+
+
+@pytest.mark.parametrize("project_above", [True, False])
+def test_function_has_no_project_above_its_temporary_files(
+    tmp_path: Path, project_above: bool
+) -> None:
+    """An engine looks upwards for a Pulumi.yaml: it would take, and write, the user's own."""
+    if project_above:
+        (tmp_path / "Pulumi.yaml").write_text("name: mayfly\n")
+    with ExitStack() as ends:
+        scratch = function_scratch(tmp_path / "local", ends)
+        assert scratch.is_dir()
+        assert not [above for above in scratch.parents if (above / "Pulumi.yaml").exists()]
+
+    assert scratch.exists() is not project_above  # the folder itself goes with the local cloud
 
 
 def test_function_is_called_only_by_its_invoker(stage: Stage) -> None:
