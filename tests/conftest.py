@@ -1,6 +1,7 @@
 """Every test runs on loopback with a clean environment: no credential, no metadata, no proxy."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,9 @@ def clean_environment() -> None:
 
 
 clean_environment()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background job ignores Ctrl-C, and so would all that the tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -124,9 +124,9 @@ def api(world: World) -> Api:
     return Api(world)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def storage_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a fake-gcs-server for the whole run."""
+    """The address of a fake-gcs-server for all of this room."""
     folder = tmp_path_factory.mktemp("storage-server")
     children = Children(folder / "logs")
     yield start_storage(children, fake_gcs_server(), folder / "objects")

@@ -161,12 +161,12 @@ def test_down_leaves_nothing(run: Run, directory: Path) -> None:
 
 def test_up_leaves_nothing_when_it_is_interrupted(env: dict[str, str], directory: Path) -> None:
     """Ctrl-C while it starts: what runs by then is in a session of its own and would stay."""
-    starting = subprocess.Popen([*LOCAL, "up", "--dir", str(directory), *QUICK], env=env)
-    wait_until((directory / "lock").exists, limit_s=LIMIT_S)
+    command = [*LOCAL, "up", "--dir", str(directory), *QUICK]
+    with subprocess.Popen(command, env=env) as starting:
+        wait_until((directory / "lock").exists, limit_s=LIMIT_S)
+        starting.send_signal(signal.SIGINT)
 
-    starting.send_signal(signal.SIGINT)
-
-    assert starting.wait(LIMIT_S) == 130
+    assert starting.returncode == 130
     assert not directory.exists()
     assert not processes(directory)
 

@@ -7,12 +7,13 @@ import threading
 
 import pytest
 
+from local.children import free_port
 from local.machine import Machines
 from tests.machine.vllm_server import ROOT
 
 SERVER = """#!/bin/sh
 echo really-up
-exec python3 -m http.server --bind 127.0.0.1 8000
+exec python3 -m http.server --bind 127.0.0.1 {port}
 """
 
 
@@ -40,15 +41,16 @@ def test_machine_publishes_guest_attributes_when_it_puts_one(boot):
 
 
 def test_portal_leads_to_loopback_ports_only_inside_the_machine(boot):
-    """The tunnel must reach the machine's port 8000, and no port of the host may be taken."""
-    machine = boot(SERVER)
+    """The tunnel must reach the machine's port, and no port of the host may be taken."""
+    port = free_port()
+    machine = boot(SERVER.format(port=port))
     machine.console("really-up")
 
-    with wait_for_port(machine, 8000) as connection:
+    with wait_for_port(machine, port) as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert connection.recv(15) == b"HTTP/1.0 200 OK"
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", 8000), 1).close()
+        socket.create_connection(("127.0.0.1", port), 1).close()
 
 
 def wait_for_port(machine, port):
