@@ -75,10 +75,15 @@ def tell_story(*, fast: bool, place: Path, timeline: Timeline) -> dict[str, Any]
         crew.stop_all()
 
 
-def own_environment() -> None:
-    """Drop what would lead out of the story: credentials, endpoints, backends, proxies."""
+def own_environment(place: Path) -> None:
+    """Drop what would lead out of the story: credentials, endpoints, backends, proxies.
+
+    place: temporary files of everything in the story go below it, and go with it.
+    """
     for name in [n for n in os.environ if n.startswith(FOREIGN)]:
         del os.environ[name]
+    os.environ["TMPDIR"] = str(place / "tmp")
+    (place / "tmp").mkdir()
     # `make engine` links pulumi, its language host and gsutil beside our Python.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
@@ -86,7 +91,7 @@ def own_environment() -> None:
 
 def open_scene(place: Path, timeline: Timeline, crew: Crew) -> Scene:
     """Start the local cloud and make the project folder."""
-    own_environment()
+    own_environment(place)
     with timeline.stage("local cloud up"):
         cloud = local_cloud.start(crew, place / "cloud", SETTINGS)
     os.environ.update(cloud.exports)
