@@ -145,7 +145,7 @@ def pip_install(argv: list[str]) -> int:
             2,
         )
     if not config()["internet"]:
-        return offline("https://pypi.org/simple/")
+        return offline("the package index")
     wanted: dict[str, str] = {}
     for lock in locks:
         if not Path(lock).is_file():
