@@ -203,13 +203,17 @@ def end(pid: int) -> None:
 
 
 def check_directory(directory: Path) -> None:
-    """Refuse a directory that holds somebody else's files: it is removed at the end."""
+    """Refuse a directory that holds somebody else's files: it is removed at the end.
+
+    `pulumi` alone is ours: the engine makes it anew in a shell that still has the exports of a
+    local cloud that is gone.
+    """
     if not directory.exists() or (directory / MARK).exists():
         return
-    if not directory.is_dir() or any(directory.iterdir()):
+    if not directory.is_dir() or {entry.name for entry in directory.iterdir()} - {"pulumi"}:
         raise LifecycleError(
             f"{directory} exists and holds no local cloud.\nNothing was started or removed.\n"
-            "Try: another --dir; it is made and, at the end, removed",
+            f"Try: look what it holds, then rm -r {directory}",
             2,
         )
 

@@ -207,6 +207,19 @@ def test_up_starts_nothing_when_a_setting_is_wrong(
     assert not directory.exists()
 
 
+def test_down_clears_what_the_engine_made_anew_after_the_cloud_was_gone(
+    run: Run, tmp_path: Path
+) -> None:
+    """A shell that still has the exports brings PULUMI_HOME back; that must not block the next."""
+    left = tmp_path / "local/pulumi/logs"
+    left.mkdir(parents=True)
+
+    done = run("down", at=tmp_path / "local")
+
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "local").exists()
+
+
 def test_up_and_down_refuse_a_directory_of_somebody_else(run: Run, tmp_path: Path) -> None:
     """`down` removes its directory: never the user's own."""
     mine = tmp_path / "mine"
