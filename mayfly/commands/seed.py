@@ -1,5 +1,6 @@
 """`mayfly seed`: a model's weights into the bucket."""
 
+import os
 import sys
 
 from mayfly import names, profile, vms
@@ -25,11 +26,11 @@ def run(name: str, *, stack: str) -> None:
     if stack not in engine.stacks():
         engine.run("stack", "init", stack)
     written = project.config(stack)
-    for key, value in (
-        ("gcp:project", google_project),
-        ("mayfly:layer", names.SEED),
-        ("mayfly:profile", name),
-    ):
+    wanted = {"mayfly:layer": names.SEED, "mayfly:profile": name}
+    if not any(os.environ.get(variable) for variable in names.PROJECT_VARIABLES):
+        # A project that only this shell names must not stay behind in a tracked file.
+        wanted["gcp:project"] = google_project
+    for key, value in wanted.items():
         if written.get(key) != value:
             engine.run("config", "set", key, value, "--stack", stack)
     engine.run("up", "--yes", "--skip-preview", "--stack", stack)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mayfly import cli
+from mayfly import cli, names
 from tests.desk.google import Google
 
 STUB = """#!{python}
@@ -139,6 +139,22 @@ def test_seed_sets_the_profile_and_brings_the_stack_up(google: Google, checkout,
     assert "config set mayfly:profile kimi-k2.6 --stack seed" in lines
     assert "config set mayfly:layer seed --stack seed" not in lines
     assert lines[-1] == "up --yes --skip-preview --stack seed"
+
+
+def test_seed_writes_the_project_only_when_the_shell_does_not_name_it(
+    google: Google, checkout, pulumi, monkeypatch
+):
+    """A local cloud's project left in a tracked file would be the next real seed's."""
+    pulumi(foundation="")
+    assert cli.main(["seed", "kimi-k2.6"]) == 0
+    assert "gcp:project" not in (checkout / "pulumi.log").read_text()
+    for name in names.PROJECT_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    (checkout / "Pulumi.foundation.yaml").write_text("config:\n  gcp:project: mine\n")
+
+    assert cli.main(["seed", "kimi-k2.6"]) == 0
+
+    assert "config set gcp:project mine --stack seed" in (checkout / "pulumi.log").read_text()
 
 
 def test_seed_refuses_when_the_stack_is_a_session(google: Google, checkout, pulumi, capfd):
