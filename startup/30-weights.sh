@@ -42,8 +42,11 @@ check_bucket() {
 }
 
 drop_wrong() { # prints what it dropped
-  local name names
-  names="$(manifest wrong "$list" "$dest")" || true
+  local name names status=0
+  names="$(manifest wrong "$list" "$dest")" || status=$?
+  if ((status > 1)); then # 1: some are wrong; more: the check itself broke, nothing is known
+    fail "could not check the weights against their manifest (exit $status); see $log_dir/weights.log"
+  fi
   if [[ -z "$names" ]]; then return 0; fi
   while IFS= read -r name; do
     rm -f "$dest/$name"

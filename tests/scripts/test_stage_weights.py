@@ -1,5 +1,7 @@
 """Weights: what is not exactly what was seeded must never be served."""
 
+import sys
+
 import pytest
 
 from tests.fake_google import manifest_of
@@ -62,6 +64,18 @@ def test_weights_stage_fails_when_every_pull_fails(seeded, run_stage, stub):
     assert "try 5 of 5" in result.stderr
     assert seeded.why("30-weights").startswith(f"could not pull the weights from {URI}; see /")
     assert seeded.calls("sleep") == ["sleep 5", "sleep 10", "sleep 20", "sleep 40"]
+
+
+def test_weights_stage_fails_when_the_check_itself_breaks(seeded, run_stage, stub):
+    """A check that could not run has found nothing wrong; that must not pass for a good one."""
+    body = f'case "$*" in *" wrong "*) exit 3 ;; esac; exec {sys.executable} "$@"'
+    stub("python3", body=body)
+
+    result = run_stage("30-weights.sh")
+
+    assert result.returncode == 1
+    assert "could not check the weights against their manifest (exit 3)" in seeded.why("30-weights")
+    assert not (seeded.root / "mnt/mayfly/weights/.complete").exists()
 
 
 def test_weights_stage_goes_on_where_it_stopped_when_a_pull_breaks(seeded, run_stage, stub):
