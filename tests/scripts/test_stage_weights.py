@@ -220,3 +220,12 @@ def test_ram_stage_refuses_a_manifest_when_a_name_leaves_its_folder(seeded, run_
 
     assert result.returncode == 1
     assert "cannot use the entry of '../../etc/passwd'" in result.stderr
+
+
+def test_config_stage_leaves_the_small_files_when_the_shards_are_to_come(seeded, run_stage):
+    """The engine starts on these while minutes of shards still arrive."""
+    result = run_stage("30-config.sh")
+
+    assert result.returncode == 0, result.stderr
+    assert sorted(pulled(seeded)) == ["config.json", "figures/demo.png"]
+    assert seeded.read("mnt/mayfly/weights.json") == manifest_of(FILES)
