@@ -1,0 +1,16 @@
+"""vLLM's load format `mayfly`: vLLM starts while its weights still arrive.
+
+vLLM finds `register` by the entry point in metadata/mayfly-1.dist-info (group
+vllm.general_plugins); so both the folder above startup/ and startup/vllm_plugin/metadata must
+be on PYTHONPATH. Then `--load-format mayfly` waits for shards, and hands them to the load
+format that MAYFLY_LOAD_FORMAT names.
+"""
+
+
+def register() -> None:
+    """Called in each of vLLM's processes, more than once in some."""
+    from vllm.model_executor import model_loader
+
+    from startup.vllm_plugin import loader
+
+    model_loader.register_model_loader("mayfly")(loader.ArrivingLoader)
