@@ -29,7 +29,7 @@ def corrupt(path: Path) -> None:
         plan.write_text("\n".join(lines))
 
 
-def copy(source: str, target: str, metadata: dict[str, str]) -> None:
+def copy(source: str, target: str, headers: dict[str, str]) -> None:
     path = local(source)
     if not path.is_file():
         sys.exit(f"CommandException: No URLs matched: {source}")
@@ -37,7 +37,10 @@ def copy(source: str, target: str, metadata: dict[str, str]) -> None:
     if target.endswith("/") or to.is_dir():
         to = to / path.name
     to.parent.mkdir(parents=True, exist_ok=True)
+    if headers.pop("x-goog-if-generation-match", None) == "0" and to.exists():
+        sys.exit("PreconditionException: 412 At least one of the pre-conditions did not hold.")
     shutil.copyfile(path, to)
+    metadata = {name.removeprefix("x-goog-meta-"): value for name, value in headers.items()}
     if metadata:
         to.with_name(f"{to.name}.meta").write_text(json.dumps(metadata))
     if source.startswith("gs://"):
@@ -45,14 +48,14 @@ def copy(source: str, target: str, metadata: dict[str, str]) -> None:
 
 
 def main(words: list[str]) -> None:
-    metadata: dict[str, str] = {}
+    headers: dict[str, str] = {}
     while words and words[0].startswith("-"):
         flag = words.pop(0)
         if flag == "-o":
             words.pop(0)
         elif flag == "-h":
             name, _, value = words.pop(0).partition(":")
-            metadata[name.removeprefix("x-goog-meta-")] = value
+            headers[name] = value
         elif flag not in ("-q", "-m"):
             sys.exit(f"CommandException: unknown option {flag}")
     if words.pop(0) != "cp":
@@ -62,7 +65,7 @@ def main(words: list[str]) -> None:
     else:
         *sources, target = words
     for source in sources:
-        copy(source, target, metadata)
+        copy(source, target, dict(headers))
 
 
 main(sys.argv[1:])
