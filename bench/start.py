@@ -1,0 +1,355 @@
+"""Start the real vLLM as the node's unit does and say where its seconds go, case by case.
+
+    PYTHONPATH=SITE python bench/start.py --root ROOT --cases CASES.json --out DIR
+
+On a machine with a GPU. SITE holds vLLM; ROOT/mnt/mayfly is what bench/checkpoint.py wrote. The
+command line is startup/serve.py's, the environment that of startup/mayfly-vllm.service (its own
+paths below ROOT); what systemd adds (a user of its own, the address rules) is left out.
+
+CASES.json: a list of {"name", "load_format", "flags": [more of vLLM's], "format": instead of the
+--load-format that serve.py gives, "caches": "cold" | "warm" | "restored", "arrive": {"after_s",
+"over_s"}: shards appear at a steady rate from the start on, "model": folder below ROOT instead of
+the weights, "env": {}, "check": true, "watch": true, "limit_s"}.
+DIR/results.jsonl gets a line a case, DIR/<name>.log the engine's log with seconds since the start.
+Seconds in "marks" are from the start of the process to the first line that says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from bench import start_watch  # noqa: E402
+from startup import serve  # noqa: E402
+
+PORT = 8000
+MODEL = "kimi-k2.5"
+MACHINE = "a3-highgpu-8g"
+KEY = "key-of-a-measurement-only"
+OWN_PATHS = ("/opt/mayfly", "/var/cache/mayfly", "/mnt/mayfly", "/run/mayfly")
+
+# The engine's own words (vLLM 0.24.0): when they come, and the figure in them.
+MARKS = {
+    "engine": r"\(EngineCore",
+    "worker": r"\(Worker",
+    "load_begins": r"Starting to load model",
+    "weights": r"Loading weights took ([\d.]+) s",
+    "model": r"Model loading took [\d.]+ GiB memory and ([\d.]+) s",
+    "compiled": r"torch\.compile took ([\d.]+) s",
+    "graphs": r"Graph capturing finished in ([\d.]+) s",
+    "engine_ready": r"init engine \(.*?\) took ([\d.]+) s",
+    "listening": r"Application startup complete",
+}
+
+
+def unit_environment(unit: str, root: Path) -> tuple[dict[str, str], list[str]]:
+    """(what the unit sets, what it unsets). Our own absolute paths come to lie below root."""
+    sets: dict[str, str] = {}
+    unsets: list[str] = []
+    for line in unit.splitlines():
+        name, _, value = line.partition("=")
+        if name == "Environment":
+            pairs = (word.partition("=") for word in shlex.split(value))
+            sets.update((key, below(root, said)) for key, _, said in pairs)
+        elif name == "UnsetEnvironment":
+            unsets += shlex.split(value)
+    return sets, unsets
+
+
+def below(root: Path, value: str) -> str:
+    parts = value.split(":")
+    return ":".join(f"{root}{part}" if part.startswith(OWN_PATHS) else part for part in parts)
+
+
+def flags(profile: str, more: list[str]) -> list[str]:
+    """The profile's own, on one GPU. What a case adds comes last and wins."""
+    said = yaml.safe_load((ROOT / "profiles" / f"{profile}.yaml").read_text())
+    own = said["machines"][MACHINE]["modes"]["fast"]["flags"]
+    return [re.sub(r"(tensor-parallel-size)=\d+", r"\1=1", flag) for flag in own] + more
+
+
+def settings(case: dict[str, Any], root: Path) -> dict[str, str]:
+    return {
+        "MAYFLY_ROOT": str(root),
+        "MAYFLY_LAYER": "session",
+        "MAYFLY_PORT": str(PORT),
+        "MAYFLY_SERVED_MODEL": MODEL,
+        "MAYFLY_SERVE_FLAGS": json.dumps(flags(MODEL, case.get("flags", []))),
+        "MAYFLY_SAFE_FLAGS": "[]",
+        "MAYFLY_LOAD_FORMAT": case["load_format"],
+    }
+
+
+def environment(case: dict[str, Any], root: Path) -> dict[str, str]:
+    """As systemd would make it, plus the way to vLLM on this machine."""
+    sets, unsets = unit_environment((ROOT / "startup/mayfly-vllm.service").read_text(), root)
+    found = {key: value for key, value in os.environ.items() if key not in unsets}
+    if "LD_LIBRARY_PATH" in os.environ and not driver_is_found():
+        found["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+    site = os.environ.get("PYTHONPATH", "")
+    sets["PYTHONPATH"] = f"{sets['PYTHONPATH']}:{site}"
+    more = {"VLLM_API_KEY": KEY, "PYTHONUNBUFFERED": "1", **case.get("env", {})}
+    return {**found, **settings(case, root), **sets, **more}
+
+
+def driver_is_found() -> bool:
+    said = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=False).stdout
+    return "libcuda.so.1" in said
+
+
+def lay_out(root: Path) -> None:
+    """What a node's disk has: the code, the engine's command, the key, empty /proc and /dev/pts."""
+    vllm = root / "opt/mayfly-engine/env/bin/vllm"
+    for folder in (vllm.parent, root / "opt/mayfly", root / "run/mayfly-key", cache(root)):
+        folder.mkdir(parents=True, exist_ok=True)
+    module = "vllm.entrypoints.cli.main"
+    vllm.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m {module} "$@"\n')
+    vllm.chmod(0o755)
+    for name in ("startup", "mayfly"):
+        link = root / "opt/mayfly" / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(ROOT / name)
+    (root / "run/mayfly-key/env").write_text(f"VLLM_API_KEY={KEY}\n")
+
+
+def cache(root: Path) -> Path:
+    return root / "var/cache/mayfly-vllm"
+
+
+def prepare_caches(kind: str, root: Path, scratch: Path) -> dict[str, Any]:
+    """Kernel caches as the case wants them; "restored" goes through the product's own archive."""
+    folder = cache(root)
+    if kind == "cold":
+        shutil.rmtree(folder)
+        folder.mkdir()
+    if kind != "restored":
+        return {}
+    archives = scratch / "caches"
+    shutil.rmtree(archives, ignore_errors=True)
+    archives.mkdir(parents=True)
+    said: dict[str, Any] = {}
+    for verb, words in (("pack", [folder, archives]), ("unpack", [archives, folder])):
+        if verb == "unpack":
+            shutil.rmtree(folder)
+            folder.mkdir()
+        began = time.monotonic()
+        command = [sys.executable, "-m", "startup.caches", verb, *map(str, words)]
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "MAYFLY_ROOT": str(root)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        said[f"{verb}_s"] = round(time.monotonic() - began, 2)
+        if done.returncode != 0:
+            raise RuntimeError(f"{shlex.join(command)}: {done.stderr[-500:]}")
+        said["archive_bytes"] = size_of(archives)
+    return said
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+class Arrival:
+    """Moves the shards aside, then back one by one, as a pull would let them appear."""
+
+    def __init__(self, root: Path, plan: dict[str, float]) -> None:
+        self._to = root / "mnt/mayfly/weights"
+        self._from = root / "mnt/mayfly/arriving"
+        self._from.mkdir(exist_ok=True)
+        self._plan = plan
+        self.last_s: float | None = None
+        self._shards = sorted(path.name for path in self._to.glob("*.safetensors"))
+        for name in self._shards:
+            (self._to / name).rename(self._from / name)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        sizes = [(self._from / name).stat().st_size for name in self._shards]
+        moved = 0
+        for name, size in zip(self._shards, sizes, strict=True):
+            moved += size
+            due_s = self._plan["after_s"] + self._plan["over_s"] * moved / sum(sizes)
+            time.sleep(max(0.0, began + due_s - time.monotonic()))
+            (self._from / name).rename(self._to / name)
+        self.last_s = round(time.monotonic() - began, 2)
+
+    def restore(self) -> None:
+        """All shards in their place, whatever happened."""
+        self._thread.join(timeout=self._plan["after_s"] + self._plan["over_s"])
+        for path in list(self._from.glob("*.safetensors")):
+            path.rename(self._to / path.name)
+
+
+class Server:
+    """One vLLM with all its processes; its log is read as it comes."""
+
+    def __init__(self, command: list[str], env: dict[str, str], log: Path) -> None:
+        self.marks: dict[str, float] = {}
+        self.figures: dict[str, float] = {}
+        self.last: list[str] = []
+        self._log = log.open("w")
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(
+            command,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def elapsed_s(self) -> float:
+        return round(time.monotonic() - self.began, 2)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            at = self.elapsed_s()
+            self._log.write(f"{at:8.2f} {line}")
+            self._log.flush()
+            self.marks.setdefault("first_line", at)
+            self.last = [*self.last[-7:], line.rstrip()]
+            for name, pattern in MARKS.items():
+                if name not in self.marks and (hit := re.search(pattern, line)):
+                    self.marks[name] = at
+                    if hit.groups():
+                        self.figures[f"{name}_took_s"] = float(hit.group(1))
+
+    def wait_healthy(self, limit_s: float) -> bool:
+        while self.elapsed_s() < limit_s and self.process.poll() is None:
+            with contextlib.suppress(OSError):
+                url = f"http://127.0.0.1:{PORT}/health"
+                if urllib.request.urlopen(url, timeout=2).status == 200:
+                    self.marks["healthy"] = self.elapsed_s()
+                    return True
+            time.sleep(0.1)
+        return False
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self._reader.join(timeout=5)
+        self._log.close()
+
+
+def command_of(case: dict[str, Any], env: dict[str, str], root: Path) -> list[str]:
+    os.environ["MAYFLY_ROOT"] = str(root)  # startup.paths reads it
+    command = serve.argv(env)
+    if "model" in case:
+        command[2] = str(root / case["model"])
+    if "format" in case:
+        while "--load-format" in command:
+            at = command.index("--load-format")
+            del command[at : at + 2]
+        command += ["--load-format", case["format"]]
+    return command
+
+
+def run_case(case: dict[str, Any], root: Path, out: Path) -> dict[str, Any]:
+    """One start, bounded; a failure is a result too."""
+    result: dict[str, Any] = {"case": case, "caches": {}, "ok": False}
+    arrival = None
+    server = None
+    try:
+        result["caches"] = prepare_caches(case.get("caches", "warm"), root, out)
+        if "arrive" in case:
+            arrival = Arrival(root, case["arrive"])
+            arrival.start()
+        env = environment(case, root)
+        result["argv"] = command_of(case, env, root)
+        server = Server(result["argv"], env, out / f"{case['name']}.log")
+        result["ok"] = server.wait_healthy(case.get("limit_s", 280))
+        if result["ok"]:
+            result["answer"] = start_watch.answer(PORT, MODEL, KEY)
+            result["first_answer_s"] = server.elapsed_s()
+            if case.get("check"):
+                result["check"] = start_watch.check(env)
+            if case.get("watch"):
+                result["watch"] = start_watch.watch(root, PORT, MODEL, KEY)
+    except Exception as error:
+        result["error"] = repr(error)
+    finally:
+        if server is not None:
+            server.kill()
+            result |= {"marks": server.marks, "figures": server.figures}
+            if not result["ok"]:
+                result["last_lines"] = server.last
+        if arrival is not None:
+            arrival.restore()
+            result["last_shard_s"] = arrival.last_s
+    result["caches"]["bytes"] = size_of(cache(root))
+    wait_gpu_free()
+    return result
+
+
+def wait_gpu_free(limit_s: float = 30.0) -> None:
+    """The driver takes a moment to give back a killed engine's memory."""
+    until = time.monotonic() + limit_s
+    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    while time.monotonic() < until:
+        said = subprocess.run(query, capture_output=True, text=True, check=False).stdout
+        if not any(int(mib) > 2000 for mib in said.split()):
+            return
+        time.sleep(0.5)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--cases", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", help="names of the cases to run, separated by commas")
+    options = parser.parse_args()
+    root = options.root.resolve()
+    options.out.mkdir(parents=True, exist_ok=True)
+    lay_out(root)
+    failed = 0
+    for case in json.loads(options.cases.read_text()):
+        if options.only and case["name"] not in options.only.split(","):
+            continue
+        began = time.monotonic()
+        result = run_case(case, root, options.out)
+        result["wall_s"] = round(time.monotonic() - began, 1)
+        failed += not result["ok"]
+        with (options.out / "results.jsonl").open("a") as file:
+            file.write(json.dumps(result) + "\n")
+        brief = {k: v for k, v in result.items() if k not in ("case", "argv", "watch")}
+        print(case["name"], json.dumps(brief), flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
