@@ -1,6 +1,7 @@
 """Write a checkpoint with Kimi K2.5's tensors at full width and a few of its layers, real numbers.
 
     python bench/checkpoint.py DIR --layers 5 [--config profiles/configs/kimi-k2.5.json]
+    python bench/checkpoint.py DIR --rank-of 8      one rank's config and tokenizer, no tensors
 
 For measuring loaders and starts with the real vLLM. DIR/weights gets the shards, the index, the
 text model's config.json (no vision, so tensor names begin with `model.`) and a byte tokenizer;
@@ -26,6 +27,10 @@ from typing import Any
 import numpy
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from mayfly.rank import rank_config  # noqa: E402
+
 WIDTH_BYTES = {"BF16": 2, "F32": 4, "I32": 4}
 GROUP = 32  # weights that share a scale
 PACKED = 8  # 4-bit weights in an int32
@@ -37,9 +42,7 @@ WEIGHT_EXPONENT = 127 - 7
 SCALE_EXPONENT = 127 - 9
 ONE = 0x3F80
 
-TEMPLATE = (
-    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
-)
+TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
 # What K2.5's tool and reasoning parsers look for.
 SPECIAL = (
     "<unk>",
@@ -285,12 +288,19 @@ def make(folder: Path, config: dict[str, Any], threads: int) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--layers", type=int, required=True)
+    parser.add_argument("--layers", type=int)
+    parser.add_argument("--rank-of", type=int, help="tensor parallel size")
     parser.add_argument("--config", type=Path, default=ROOT / "profiles/configs/kimi-k2.5.json")
     parser.add_argument("--threads", type=int, default=12)
     options = parser.parse_args()
     config = json.loads(options.config.read_text())
-    config = config.get("text_config", config) | {"num_hidden_layers": options.layers}
+    config = config.get("text_config", config)
+    if options.layers:
+        config["num_hidden_layers"] = options.layers
+    if options.rank_of:
+        (options.folder / "weights").mkdir(parents=True)
+        write_words(options.folder / "weights", rank_config(config, options.rank_of))
+        return 0
     began = time.monotonic()
     size = make(options.folder, config, options.threads)
     took_s = time.monotonic() - began

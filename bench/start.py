@@ -28,7 +28,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ sys.path.insert(0, str(ROOT))
 from bench import start_watch  # noqa: E402
 from startup import serve  # noqa: E402
 
-PORT = 8000
+PORT = int(os.environ.get("PORT", "8000"))
 MODEL = "kimi-k2.5"
 MACHINE = "a3-highgpu-8g"
 KEY = "key-of-a-measurement-only"
@@ -58,6 +57,8 @@ MARKS = {
     "graphs": r"Graph capturing finished in ([\d.]+) s",
     "engine_ready": r"init engine \(.*?\) took ([\d.]+) s",
     "listening": r"Application startup complete",
+    "shards_waited": r"all groups loaded: waited ([\d.]+) s",
+    "shards_loaded": r"all groups loaded: .* loaded ([\d.]+) s",
 }
 
 
@@ -105,8 +106,11 @@ def environment(case: dict[str, Any], root: Path) -> dict[str, str]:
     found = {key: value for key, value in os.environ.items() if key not in unsets}
     if "LD_LIBRARY_PATH" in os.environ and not driver_is_found():
         found["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
-    site = os.environ.get("PYTHONPATH", "")
-    sets["PYTHONPATH"] = f"{sets['PYTHONPATH']}:{site}"
+    plugin = f"{root}/opt/mayfly/startup/vllm_plugin/metadata"
+    ours = sets["PYTHONPATH"].split(":")
+    ours += [path for path in (plugin, os.environ.get("PYTHONPATH", "")) if path not in ours]
+    sets["PYTHONPATH"] = ":".join(path for path in ours if path)
+    found["VLLM_USE_FLASHINFER_SAMPLER"] = "0"  # unless the unit says otherwise: it compiles
     more = {"VLLM_API_KEY": KEY, "PYTHONUNBUFFERED": "1", **case.get("env", {})}
     return {**found, **settings(case, root), **sets, **more}
 
@@ -143,29 +147,21 @@ def prepare_caches(kind: str, root: Path, scratch: Path) -> dict[str, Any]:
         folder.mkdir()
     if kind != "restored":
         return {}
-    archives = scratch / "caches"
-    shutil.rmtree(archives, ignore_errors=True)
-    archives.mkdir(parents=True)
+    archive = scratch / "caches.tar.gz"
     said: dict[str, Any] = {}
-    for verb, words in (("pack", [folder, archives]), ("unpack", [archives, folder])):
+    for verb, words in (("pack", [folder, archive]), ("unpack", [archive, folder])):
         if verb == "unpack":
             shutil.rmtree(folder)
-            folder.mkdir()
-        began = time.monotonic()
         command = [sys.executable, "-m", "startup.caches", verb, *map(str, words)]
+        began = time.monotonic()
         done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env={**os.environ, "MAYFLY_ROOT": str(root)},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
+            command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
         )
         said[f"{verb}_s"] = round(time.monotonic() - began, 2)
         if done.returncode != 0:
-            raise RuntimeError(f"{shlex.join(command)}: {done.stderr[-500:]}")
-        said["archive_bytes"] = size_of(archives)
+            raise RuntimeError(f"{shlex.join(command)}: {done.stdout[-500:]} {done.stderr[-500:]}")
+        said["archive_bytes"] = archive.stat().st_size
+    archive.unlink()
     return said
 
 
@@ -212,6 +208,7 @@ class Server:
     """One vLLM with all its processes; its log is read as it comes."""
 
     def __init__(self, command: list[str], env: dict[str, str], log: Path) -> None:
+        """env: also says where the unit's working directory is."""
         self.marks: dict[str, float] = {}
         self.figures: dict[str, float] = {}
         self.last: list[str] = []
@@ -219,6 +216,7 @@ class Server:
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             command,
+            cwd=Path(env["MAYFLY_ROOT"]) / "opt/mayfly",
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
