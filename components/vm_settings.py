@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
@@ -9,10 +10,13 @@ import pulumi
 from components import startup_archive
 from components.foundation_outputs import FoundationOutputs
 from mayfly import names
+from mayfly.profile import Mode
 from mayfly.settings import NOTHING_DONE, SeedSettings, SessionSettings, VmSettings
 
 PORT = 8000
 """vLLM's port on the VM's loopback."""
+SAFE_MODE = "fast"
+"""What is served when another mode fails its check."""
 
 
 def metadata(told: dict[str, Any]) -> dict[str, str]:
@@ -35,15 +39,23 @@ def for_session(
 ) -> dict[str, Any]:
     """The settings of a serving VM."""
     vm = settings.vm
+    modes = vm.profile.machines[vm.machine]
     return {
         **_both(vm, found),
         "served_model": vm.profile.served_model,
         "port": PORT,
         "mode": settings.mode,
-        "serve_flags": list(vm.profile.machines[vm.machine][settings.mode].flags),
+        "serve_flags": list(modes[settings.mode].flags),
+        "safe_flags": [] if settings.mode == SAFE_MODE else _safe_flags(modes),
+        "load_format": vm.profile.engine.load_format,
+        "kernel_caches": "1" if settings.kernel_caches else "",
         "api_key_secret": found.api_key_secret,
         "gpu_count": gpu_count,
     }
+
+
+def _safe_flags(modes: Mapping[str, Mode]) -> list[str]:
+    return list(modes[SAFE_MODE].flags) if SAFE_MODE in modes else []
 
 
 def for_seed(settings: SeedSettings, found: FoundationOutputs) -> dict[str, Any]:

@@ -32,6 +32,7 @@ KEYS: Mapping[str, str | list[str]] = {
     "localPort": "8000",
     "members": [],
     "nodeInternet": "false",
+    "kernelCaches": "true",
     "allowReplace": "false",
     "foundationStack": "foundation",
     "stateBucket": "",

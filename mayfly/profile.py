@@ -14,6 +14,8 @@ from mayfly.reading import Table
 
 PROFILES = Path(__file__).resolve().parent.parent / "profiles"
 MODES = ("fast", "long")
+LOAD_FORMATS = ("safetensors", "fastsafetensors", "instanttensor")
+"""vLLM's ways from the files to the GPU that the locked environments hold."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -22,11 +24,13 @@ class Engine:
     """The locked environment that serves the model.
 
     vllm: version. lock: file name in startup/locks/. driver_branch: e.g. "580".
+    load_format: of LOAD_FORMATS.
     """
 
     vllm: str
     lock: str
     driver_branch: str
+    load_format: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +143,7 @@ def _engine(table: Table) -> Engine:
         vllm=table.text("vllm"),
         lock=table.text("lock"),
         driver_branch=table.text("driver_branch"),
+        load_format=table.choice("load_format", LOAD_FORMATS),
     )
     table.close()
     return engine

@@ -118,12 +118,16 @@ class SeedSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionSettings:
-    """A GPU VM that serves a profile. local_port: where `mayfly connect` listens."""
+    """A GPU VM that serves a profile. local_port: where `mayfly connect` listens.
+
+    kernel_caches: keep what the engine compiles in the cache bucket, and take it from there.
+    """
 
     vm: VmSettings
     mode: str
     local_port: int
     node_internet: bool
+    kernel_caches: bool
 
 
 Settings = FoundationSettings | SeedSettings | SessionSettings
@@ -175,10 +179,16 @@ def _session(config: Config, stack: str, project: str) -> SessionSettings | None
     vm = _vm(config, names.SESSION, stack, project)
     modes = tuple(vm.profile.machines[vm.machine]) if vm and vm.machine else profile.MODES
     mode, local_port = config.choice("mode", modes), config.port("localPort")
-    node_internet = config.flag("nodeInternet")
+    node_internet, kernel_caches = config.flag("nodeInternet"), config.flag("kernelCaches")
     if vm is None:
         return None
-    return SessionSettings(vm=vm, mode=mode, local_port=local_port, node_internet=node_internet)
+    return SessionSettings(
+        vm=vm,
+        mode=mode,
+        local_port=local_port,
+        node_internet=node_internet,
+        kernel_caches=kernel_caches,
+    )
 
 
 def _vm(config: Config, layer: str, stack: str, project: str) -> VmSettings | None:

@@ -6,6 +6,24 @@ from collections.abc import Mapping
 
 from startup import paths
 
+ARRIVING = "mayfly"
+"""The load format of startup/vllm_plugin."""
+
+
+def flags(settings: Mapping[str, str]) -> list[str]:
+    """The profile's; others where /run/mayfly/serve-flags has them, as after a failed check."""
+    text = paths.read(paths.run_dir() / "serve-flags") or settings["MAYFLY_SERVE_FLAGS"]
+    found: list[str] = json.loads(text)
+    return found
+
+
+def load_format(settings: Mapping[str, str]) -> str:
+    """Shards are handed on as they come, until all are there: then nobody needs to wait."""
+    complete = paths.read(paths.root() / "mnt/mayfly/weights/.complete")
+    return (
+        settings["MAYFLY_LOAD_FORMAT"] if complete == settings["MAYFLY_WEIGHTS_URI"] else ARRIVING
+    )
+
 
 def argv(settings: Mapping[str, str]) -> list[str]:
     """vLLM's command line: ours first, so that a profile's serve_flags can refine, then theirs."""
@@ -20,10 +38,20 @@ def argv(settings: Mapping[str, str]) -> list[str]:
         *("--middleware", "startup.key_guard.KeyGuard"),
         "--disable-fastapi-docs",
         *("--allowed-origins", json.dumps(origins)),
-        *json.loads(settings["MAYFLY_SERVE_FLAGS"]),
+        *("--load-format", load_format(settings)),
+        *flags(settings),
     ]
+
+
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """vLLM finds the plugin only where it is used: a broken one must not end a plain start too."""
+    more = {"VLLM_ENGINE_READY_TIMEOUT_S": str(int(float(settings["MAYFLY_START_S"])))}
+    if load_format(settings) == ARRIVING:
+        code = paths.root() / "opt/mayfly"
+        more["PYTHONPATH"] = f"{code}:{code}/startup/vllm_plugin/metadata"
+    return {**settings, **more}
 
 
 if __name__ == "__main__":
     command = argv(os.environ)
-    os.execv(command[0], command)
+    os.execve(command[0], command, environment(os.environ))

@@ -33,7 +33,10 @@ BOTH = [
     "driver_uri",
 ]
 LAYERS = {
-    "session": [*BOTH, "machine", "served_model", "port", "serve_flags", "api_key_secret"],
+    "session": [
+        *(*BOTH, "machine", "served_model", "port", "serve_flags", "safe_flags", "load_format"),
+        *("kernel_caches", "api_key_secret"),
+    ],
     "seed": [*BOTH, "hf_token_secret", "disk_gb", "parallel", "engine_lock"],
 }
 SECONDS = ("max_life_s", "idle_s", "start_s", "failed_s", "heartbeat_s")

@@ -3,9 +3,9 @@
 Of vLLM 0.24.0 it relies on: DefaultModelLoader, whose `_get_weights_iterator(source)` asks
 `_prepare_weights(...)` for (folder, files, whether they are safetensors) and hands the files to
 the iterator of `load_config.load_format`; on its Source's model_or_path, subfolder, prefix and
-allow_patterns_overrides; on weight_utils' filter_duplicate_safetensors_files and
-runai_safetensors_weights_iterator. Where one is missing vLLM ends, and stage serve starts it
-again without this plugin.
+allow_patterns_overrides; on weight_utils' filter_duplicate_safetensors_files; on parallel_state's
+is_global_first_rank. Where one is missing vLLM ends, and stage serve starts it again without
+this plugin.
 """
 
 import copy
@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
+from vllm.distributed.parallel_state import is_global_first_rank
 from vllm.model_executor.model_loader import DefaultModelLoader, weight_utils
 
 from startup.vllm_plugin import shards
 
-INNER = ("safetensors", "fastsafetensors", "instanttensor", "runai_streamer")
+INNER = ("safetensors", "fastsafetensors", "instanttensor")
 INDEX = "model.safetensors.index.json"
 
 log = logging.getLogger("vllm.mayfly")  # below "vllm", whose handler prints it
@@ -52,7 +52,8 @@ class ArrivingLoader(DefaultModelLoader):
     def _as_they_come(self, source: Any, arrivals: shards.Arrivals) -> Iterator[tuple[str, Any]]:
         began, waited_s = time.monotonic(), 0.0
         groups = shards.groups(self._wanted(arrivals))
-        _tell(f"{sum(map(len, groups))} shards in {len(groups)} groups to {self._inner()}")
+        count, inner = sum(map(len, groups)), self.load_config.load_format
+        _tell(f"{count} shards in {len(groups)} groups to {inner}")
         for number, files in enumerate(groups, 1):
             group_waited_s = shards.wait(files, arrivals, _tell)
             waited_s += group_waited_s
@@ -71,10 +72,6 @@ class ArrivingLoader(DefaultModelLoader):
         return [by_path[path] for path in kept]
 
     def _load(self, source: Any, files: list[str]) -> Iterator[tuple[str, Any]]:
-        if self._inner() == "runai_streamer":  # vLLM's loader for it is not a DefaultModelLoader
-            for name, tensor in weight_utils.runai_safetensors_weights_iterator(files, False):
-                yield source.prefix + name, tensor
-            return
         self._group = (os.path.dirname(files[0]), files, True)
         try:
             iterator = super()._get_weights_iterator(source)
@@ -85,9 +82,6 @@ class ArrivingLoader(DefaultModelLoader):
     def _prepare_weights(self, *args: Any, **more: Any) -> tuple[str, list[str], bool]:
         return self._group or super()._prepare_weights(*args, **more)
 
-    def _inner(self) -> str:
-        return str(self.load_config.load_format)
-
 
 def _is_same(path: str, folder: Path) -> bool:
     return os.path.realpath(path) == os.path.realpath(folder)
@@ -95,5 +89,5 @@ def _is_same(path: str, folder: Path) -> bool:
 
 def _tell(text: str) -> None:
     """Once, not once a GPU."""
-    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+    if is_global_first_rank():
         log.info("mayfly: %s", text)

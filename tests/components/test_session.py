@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import tarfile
+from typing import Any
 
 import pulumi
 import pytest
@@ -127,6 +128,9 @@ def test_session_tells_the_vm_all_that_it_needs_when_it_boots():
         "served_model": "kimi-k2.5",
         "port": 8000,
         "mode": "fast",
+        "safe_flags": [],
+        "load_format": "safetensors",
+        "kernel_caches": "1",
         "api_key_secret": f"projects/{PROJECT}/secrets/mayfly-api-key",
         "gpu_count": 8,
     }
@@ -135,6 +139,19 @@ def test_session_tells_the_vm_all_that_it_needs_when_it_boots():
     assert told["engine_uri"].startswith(f"{weights}/engines/vllm-0.24.0-")
     assert "--tensor-parallel-size=8" in told["serve_flags"]
     assert layers.FOUNDATION["api_key"] not in json.dumps(metadata)
+
+
+def test_session_vm_knows_the_safe_way_when_its_mode_is_another():
+    """What fails its check is served the safe way, at once: nobody is there to change settings."""
+    fast, long = _told(mode="fast"), _told(mode="long", kernelCaches="false")
+
+    assert long["safe_flags"] == fast["serve_flags"] != long["serve_flags"]
+    assert long["kernel_caches"] == ""  # bash reads it: empty is no
+
+
+def _told(**config: str) -> dict[str, Any]:
+    metadata = layers.session(**config).one("Instance").inputs["metadata"]
+    return json.loads(metadata["mayfly-settings"])
 
 
 def test_session_packs_the_startup_files_when_it_is_built():

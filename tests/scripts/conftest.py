@@ -28,6 +28,8 @@ SETTINGS = {
     "MAYFLY_API_KEY_SECRET": "projects/p/secrets/key",
     "MAYFLY_SERVED_MODEL": "kimi-k2.5",
     "MAYFLY_SERVE_FLAGS": "[]",
+    "MAYFLY_LOAD_FORMAT": "instanttensor",
+    "MAYFLY_START_S": "1800",
     "MAYFLY_PORT": "9",
 }
 RECORDER = """#!/bin/bash

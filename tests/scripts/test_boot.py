@@ -27,6 +27,9 @@ TOLD = {
     "revision": "a" * 40,
     "port": 8000,
     "serve_flags": ["--max-num-seqs", "8"],
+    "safe_flags": [],
+    "load_format": "safetensors",
+    "kernel_caches": "1",
     "started_by": "o'neil@example.com",
 }
 RUN = """import os

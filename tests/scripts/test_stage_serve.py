@@ -14,6 +14,7 @@ from tests.scripts.conftest import SETTINGS
 
 URI = "gs://w/engines/e1"
 KEY = "k" * 32
+URI_LINE = SETTINGS["MAYFLY_WEIGHTS_URI"] + "\n"
 
 
 def environment_archive(*names: str) -> bytes:
@@ -181,7 +182,7 @@ def test_serve_stage_never_starts_when_there_is_no_usable_key(ready, run_stage, 
     assert "systemctl restart mayfly-vllm.service" not in ready.calls("systemctl")
 
 
-def test_serve_command_binds_loopback_and_guards_every_path_when_flags_are_added():
+def test_serve_command_binds_loopback_and_guards_every_path_when_flags_are_added(machine):
     """vLLM binds all interfaces unless told otherwise."""
     command = serve.argv({**SETTINGS, "MAYFLY_SERVE_FLAGS": '["--max-num-seqs", "8"]'})
 
@@ -191,6 +192,33 @@ def test_serve_command_binds_loopback_and_guards_every_path_when_flags_are_added
     assert json.loads(command[command.index("--allowed-origins") + 1])
     assert command[-2:] == ["--max-num-seqs", "8"]
     assert "--api-key" not in command
+
+
+@pytest.mark.parametrize(
+    ("complete", "load_format"),
+    [("", "mayfly"), ("gs://w/models/other/abc\n", "mayfly"), (URI_LINE, "instanttensor")],
+)
+def test_serve_command_waits_for_shards_only_until_they_are_all_there(
+    machine, complete, load_format
+):
+    """A start over, after a failed check, must not depend on the plugin that may have failed."""
+    machine.write("mnt/mayfly/weights/.complete", complete)
+
+    command, environment = serve.argv(SETTINGS), serve.environment(SETTINGS)
+
+    assert command[command.index("--load-format") + 1] == load_format
+    metadata = machine.root / "opt/mayfly/startup/vllm_plugin/metadata"
+    assert (str(metadata) in environment.get("PYTHONPATH", "")) == (load_format == "mayfly")
+    assert environment["VLLM_ENGINE_READY_TIMEOUT_S"] == "1800"  # its own 600 s are too short
+
+
+def test_serve_command_takes_the_flags_of_this_boot_when_there_are_any(machine):
+    """The safe mode after a failed check: the profile's own flags would only fail again."""
+    machine.write("run/mayfly/serve-flags", '["--max-model-len=32768"]\n')
+
+    assert serve.argv({**SETTINGS, "MAYFLY_SERVE_FLAGS": '["-dcp=8"]'})[-1] == (
+        "--max-model-len=32768"
+    )
 
 
 def answer(message: dict[str, object], completion: int = 5) -> tuple[int, dict[str, object]]:

@@ -65,7 +65,7 @@ def test_profile_names_every_problem_when_several_keys_are_wrong():
         "profiles/x.yaml: 5 problems",
         "revision: 'main'. It must be a commit",
         "size_gb: 'big'. It must be a number",
-        "engine.vlm: '0.24.0'. No such key. Valid: driver_branch, lock, vllm.",
+        "engine.vlm: '0.24.0'. No such key. Valid: driver_branch, load_format, lock, vllm.",
         "machines.a3-highgpu-8g.modes.fast.flags: '--all'. It must be a list",
         "licence: not set.",
     ):
@@ -76,6 +76,7 @@ def test_profile_names_every_problem_when_several_keys_are_wrong():
     ("path", "value", "words"),
     [
         (("engine", "driver_branch"), 580, "in quotes"),
+        (("engine", "load_format"), "fast", "Valid: safetensors, fastsafetensors, instanttensor."),
         (("model",), "Kimi", "organisation/name"),
         (("shards",), 0, "whole number above 0"),
         (("shards",), True, "whole number above 0"),
