@@ -4,8 +4,16 @@
 # Leaves: nothing. See startup/check.py for what it asks.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
+# What vLLM was started with, whatever the image has told systemd: else NCCL may look for gIB.
+check_nccl() {
+  local said
+  said="$(python3 -m startup.nccl_env unit mayfly-vllm.service 2>&1)" ||
+    fail "vLLM runs with NCCL settings that are not ours: ${said//$'\n'/, }"
+}
+
 main() {
   local said
+  check_nccl
   if ! said="$(python3 -m startup.check 2>&1)"; then
     fail "the endpoint answers, but not as it should: ${said##*$'\n'}"
   fi

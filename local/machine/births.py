@@ -106,12 +106,10 @@ def birth(image: "Image", instance: Mapping[str, Any], settings: Mapping[str, An
     if gpus(instance)[1]:
         born, links = driver(setting(settings, "driver"), release(instance)[1])
         files |= born
-        if setting(settings, "gib") == "true":
-            extra = gib.files()
-            extra["/etc/environment"] = str(files["/etc/environment"]) + str(
-                extra["/etc/environment"]
-            )
-            files |= extra
+        extra = gib.files(setting(settings, "gib"))
+        if own := extra.pop("/etc/environment", ""):
+            files["/etc/environment"] = f"{files['/etc/environment']}{own!s}"
+        files |= extra
     return Birth(files, links)
 
 

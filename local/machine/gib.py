@@ -20,24 +20,6 @@ LIBRARIES = ("libnccl-net_internal.so", "libnccl-tuner.so", "libnccl-env.so")
 _PAGE = 0x1000
 
 
-def files() -> dict[str, str | bytes]:
-    """Path -> content of everything that has to be gone before NCCL starts."""
-    exports = "".join(f"export {name}={value}\n" for name, value in VARIABLES.items())
-    settings = "".join(f"{name}={value}\n" for name, value in VARIABLES.items())
-    nccl = "".join(f"{n}={v}\n" for n, v in VARIABLES.items() if n.startswith("NCCL_"))
-    return {
-        **{f"{DIRECTORY}/lib64/{name}": shared_object(name) for name in LIBRARIES},
-        f"{DIRECTORY}/scripts/set_nccl_env.sh": f"#!/bin/bash\n{exports}",
-        f"{DIRECTORY}/configs/tuner_config_a3.txtpb": "# tuner\n",
-        f"{DIRECTORY}/configs/guest_config.txtpb": "# guest\n",
-        "/etc/ld.so.conf.d/nccl-gib.conf": f"{DIRECTORY}/lib64\n",
-        "/etc/profile.d/nccl-gib.sh": f"source {DIRECTORY}/scripts/set_nccl_env.sh\n",
-        "/etc/profile.d/nccl_env.sh": exports,
-        "/etc/nccl.conf": nccl,
-        "/etc/environment": settings,
-    }
-
-
 def shared_object(name: str) -> bytes:
     """The smallest ELF library that the linker's cache takes up: a SONAME and nothing else."""
     strings = b"\0" + name.encode() + b"\0"
@@ -56,3 +38,65 @@ def shared_object(name: str) -> bytes:
         "<IIQQQQQQ", 2, 6, dynamic_at, dynamic_at, dynamic_at, len(dynamic), len(dynamic), 8
     )
     return elf + load + points + dynamic + strings
+
+
+EXPORTS = "".join(f"export {name}={value}\n" for name, value in VARIABLES.items())
+SETTINGS = "".join(f"{name}={value}\n" for name, value in VARIABLES.items())
+WORDS = " ".join(f'"{name}={value}"' for name, value in VARIABLES.items())
+SYSTEMD = "/etc/systemd"
+
+
+def plugin() -> dict[str, str | bytes]:
+    """The plugin itself."""
+    return {
+        **{f"{DIRECTORY}/lib64/{name}": shared_object(name) for name in LIBRARIES},
+        f"{DIRECTORY}/scripts/set_nccl_env.sh": f"#!/bin/bash\n{EXPORTS}",
+        f"{DIRECTORY}/configs/tuner_config_a3.txtpb": "# tuner\n",
+        f"{DIRECTORY}/configs/guest_config.txtpb": "# guest\n",
+    }
+
+
+def setter() -> dict[str, str | bytes]:
+    """A unit of the image's that hands its settings to systemd at each boot."""
+    return {
+        "/var/lib/machine/units/google-nccl-env.service": (
+            "[Unit]\nDescription=NCCL settings\n[Service]\nType=oneshot\nRemainAfterExit=yes\n"
+            f"ExecStart=/.machine/bin/systemctl set-environment {WORDS}\n"
+        )
+    }
+
+
+# What an image may carry, each by the name that the setting `gib` has for it.
+FORMS: dict[str, dict[str, str | bytes]] = {
+    "plugin": plugin(),
+    "ld.so.conf.d": {"/etc/ld.so.conf.d/nccl-gib.conf": f"{DIRECTORY}/lib64\n"},
+    "profile.d": {
+        "/etc/profile.d/nccl-gib.sh": f"source {DIRECTORY}/scripts/set_nccl_env.sh\n",
+        "/etc/profile.d/nccl_env.sh": EXPORTS,
+    },
+    "environment": {"/etc/environment": SETTINGS},
+    "nccl.conf": {
+        "/etc/nccl.conf": "".join(f"{n}={v}\n" for n, v in VARIABLES.items() if n[:4] == "NCCL")
+    },
+    "default-environment": {
+        f"{SYSTEMD}/system.conf.d/90-nccl.conf": f"[Manager]\nDefaultEnvironment=LANG=C {WORDS}\n"
+    },
+    "environment-generator": {
+        f"{SYSTEMD}/system-environment-generators/90-nccl": f"#!/bin/sh\ncat <<X\n{SETTINGS}X\n"
+    },
+    "service.d": {f"{SYSTEMD}/system/service.d/90-nccl.conf": f"[Service]\nEnvironment={WORDS}\n"},
+    "set-environment": setter(),
+}
+# `true`: all at once, but for the last, which takes effect at a moment of its own.
+USUAL = tuple(name for name in FORMS if name != "set-environment")
+
+
+def files(wish: str) -> dict[str, str | bytes]:
+    """Path -> content of what has to be gone before NCCL starts.
+
+    wish: `true`, `false`, or names of FORMS with commas between. ValueError: another name.
+    """
+    names = {"true": USUAL, "false": ()}.get(wish, tuple(wish.split(",")))
+    if unknown := set(names) - set(FORMS):
+        raise ValueError(f"gib={wish}: unknown {sorted(unknown)}; there are {', '.join(FORMS)}")
+    return {path: content for name in names for path, content in FORMS[name].items()}

@@ -176,6 +176,7 @@ def gib(machine):
     machine.write("etc/environment", 'PATH="/usr/bin"\nNCCL_NET=gIB\nNCCL_IB_TC=52\n')
     machine.write("etc/nccl.conf", "NCCL_NET=gIB\nNCCL_TUNER_CONFIG_PATH=/usr/local/gib/x\n")
     machine.stub("ldconfig", body='if [[ "${1-}" == -p ]]; then echo libc.so.6; fi')
+    machine.stub("systemctl", body='if [[ "$1" == show-environment ]]; then echo LANG=C; fi')
     return machine
 
 
@@ -195,7 +196,8 @@ def test_gib_stage_leaves_no_trace_when_it_is_there_in_every_form(gib, run_stage
 
 def test_gib_stage_changes_nothing_when_there_is_none(machine, run_stage, stub):
     """A clean image shows neither upgrade nor removal."""
-    stub("ldconfig")
+    stub("ldconfig", body="echo libc.so.6")
+    stub("systemctl", body="echo LANG=C")
     machine.write("etc/environment", 'PATH="/usr/bin"\n')
 
     result = run_stage("20-gib.sh")
@@ -204,6 +206,37 @@ def test_gib_stage_changes_nothing_when_there_is_none(machine, run_stage, stub):
     assert "removing" not in result.stderr
     assert "cleaning" not in result.stderr
     assert "no gIB on this machine" in result.stderr
+
+
+SPOKEN_OF = {
+    "etc/profile.d/branch.sh": "if [ -d /opt ]; then\n  export NCCL_NET=gIB\nfi\n",
+    "etc/systemd/system.conf": '[Manager]\nDefaultEnvironment=A=1 "NCCL_NET=gIB" B=2\n',
+    "etc/systemd/system-environment-generators/nccl": "#!/bin/sh\necho NCCL_NET=gIB\n",
+}
+
+
+def test_gib_stage_keeps_what_is_not_nccls_when_it_cleans(gib, run_stage):
+    """The image's other settings are somebody's; a file that no shell can read is nobody's."""
+    for path, text in SPOKEN_OF.items():
+        gib.write(path, text)
+
+    result = run_stage("20-gib.sh")
+
+    assert result.returncode == 0, result.stderr
+    assert gib.read("etc/systemd/system.conf") == "[Manager]\nDefaultEnvironment=A=1  B=2\n"
+    assert not (gib.root / "etc/profile.d/branch.sh").exists()
+    assert not (gib.root / "etc/systemd/system-environment-generators/nccl").exists()
+
+
+@pytest.mark.parametrize("broken", ["ldconfig", "systemctl"])
+def test_gib_stage_fails_when_it_cannot_see_what_is_left(gib, run_stage, stub, broken):
+    """Its first form took the failure of its own grep for a clean machine."""
+    stub(broken, body='if [[ "$1" == -p || "$1" == show-environment ]]; then exit 2; fi')
+
+    result = run_stage("20-gib.sh")
+
+    assert result.returncode != 0
+    assert "no gIB on this machine" not in result.stderr
 
 
 def test_gib_stage_fails_when_the_linker_still_finds_it(gib, run_stage, stub):

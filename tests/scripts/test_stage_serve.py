@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from startup import serve
+from startup import nccl_env, serve
 from tests.fake_google import manifest_of
 from tests.scripts.conftest import SETTINGS
 
@@ -236,6 +236,8 @@ FLAGS = '["--enable-auto-tool-choice"]'
 @pytest.fixture
 def check(machine, run_stage, health):
     machine.write("run/mayfly-key/env", f"VLLM_API_KEY={KEY}\n")
+    machine.stub("systemctl", body="echo 7")  # vLLM's main process
+    machine.write("proc/7/environ", "\0".join(f"{k}={v}" for k, v in nccl_env.WANTED.items()))
 
     def run(*answers, flags="[]"):
         health.answers = list(answers)
@@ -255,6 +257,15 @@ def test_check_stage_asks_with_the_key_and_for_a_tool_when_tools_are_on(check, h
     assert [key for key, _ in health.asked] == [f"Bearer {KEY}"] * 2
     assert health.asked[1][1]["tools"][0]["function"]["name"] == "get_weather"
     assert "tool call: get_weather" in result.stderr
+
+
+def test_check_stage_is_red_when_vllm_runs_with_other_nccl_settings(check, machine, health):
+    """NCCL may work today and look for a network card that is not there tomorrow."""
+    machine.write("proc/7/environ", "NCCL_NET=gIB\0PATH=/usr/bin\0")
+
+    assert check().returncode == 1
+    assert "NCCL_NET is 'gIB', not 'Socket'" in machine.why("60-check")
+    assert health.asked == []
 
 
 def test_check_stage_asks_for_no_tool_when_the_profile_has_none(check, health):

@@ -12,6 +12,7 @@ from typing import Any
 import driver
 import kernel
 import units
+from environment import ManagerEnvironment
 from journal import Journal
 from loop import Loop
 from service import Service
@@ -35,7 +36,8 @@ class Manager:
         self.services: dict[str, Service] = {}
         self.booted = time.time()
         self._down: int | None = None
-        self._script = StartupScript(loop, self.journal, config["environment"])
+        self._environment = ManagerEnvironment(config["environment"])
+        self._script = StartupScript(loop, self.journal, self._environment.whole)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(SOCKET)
         self._listener.listen(64)
@@ -46,6 +48,7 @@ class Manager:
     def boot(self) -> None:
         """Enabled units, then the startup script, which may start more."""
         driver.load_at_boot(self.config)
+        self._read_environment()
         image = sorted(driver.UNITS.glob("*.service"))
         for unit in (*image, *sorted(Path(WANTS).glob("*.service"))):
             self.start(unit.name, lambda _: None)
@@ -84,7 +87,11 @@ class Manager:
     # -- what a service needs of us
 
     def base_environment(self) -> dict[str, str]:
-        return dict(self.config["environment"])
+        return self._environment.whole()
+
+    def _read_environment(self) -> None:
+        for problem in self._environment.reload():
+            self.journal.write("init.scope", ("systemd", 1), problem, console=True)
 
     def log(self, unit: Unit, source: tuple[str, int], text: str) -> None:
         output = unit.value("StandardOutput", "journal")
@@ -153,6 +160,7 @@ class Manager:
 
     def reload(self) -> list[str]:
         """Read every unit file again; returns the lines of those that are bad."""
+        self._read_environment()
         problems = []
         for name, service in list(self.services.items()):
             try:
@@ -196,6 +204,11 @@ class Manager:
             return self.go_down(request["command"])
         if verb == "reload":
             return answer({"result": "done", "problems": self.reload()})
+        if verb in ("set-environment", "unset-environment"):
+            change = self._environment.set if verb[0] == "s" else self._environment.unset
+            return answer({"result": "done", "problem": change(request["words"])})
+        if verb == "show-environment":
+            return answer({"result": "done", "environment": self._environment.whole()})
         if verb == "list":
             return answer({"result": "done", "units": [self._facts(n) for n in self.services]})
         if verb == "start":

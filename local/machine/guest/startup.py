@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import spawn
@@ -21,10 +22,12 @@ _TIMEOUT_S = 10
 class StartupScript:
     """One run; its output goes to the journal and the serial console."""
 
-    def __init__(self, loop: Loop, journal: Journal, environment: dict[str, str]) -> None:
+    def __init__(
+        self, loop: Loop, journal: Journal, environment: Callable[[], dict[str, str]]
+    ) -> None:
         self._loop, self._journal = loop, journal
         self._invocation = secrets.token_hex(16)
-        self._environment = {**environment, "INVOCATION_ID": self._invocation}
+        self._environment = environment
         self._pid = 0
 
     def run(self) -> None:
@@ -40,7 +43,7 @@ class StartupScript:
         path.write_bytes(body)
         path.chmod(0o755)
         reader, writer = os.pipe()
-        around = spawn.Surroundings(self._environment)
+        around = spawn.Surroundings({**self._environment(), "INVOCATION_ID": self._invocation})
         self._pid = spawn.spawn(Unit(UNIT, path), [str(path)], around, writer)
         os.close(writer)
         lines = Lines(self._loop, reader, lambda line: self._say(f"startup-script: {line}"))

@@ -134,8 +134,9 @@ def load(name: str) -> Unit | None:
     unit = Unit(name, path, modified=path.stat().st_mtime)
     read_into(unit, path)
     for folder in SEARCH:
-        for extra in sorted(Path(folder, f"{name}.d").glob("*.conf")):
-            read_into(unit, extra)
+        for drop_ins in ("service.d", f"{name}.d"):
+            for extra in sorted(Path(folder, drop_ins).glob("*.conf")):
+                read_into(unit, extra)
     check(unit)
     return unit
 

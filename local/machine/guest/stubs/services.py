@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import signal
 import socket
 from pathlib import Path
@@ -99,7 +100,10 @@ class Systemctl:
             return fail(f"systemctl: {problem}")
         if not words:
             return fail("systemctl: this machine wants a verb")
-        verb, names = words[0], [n if "." in n else f"{n}.service" for n in words[1:]]
+        verb = words[0]
+        if verb.endswith("-environment"):
+            return self._environment(verb, words[1:])
+        names = [n if "." in n else f"{n}.service" for n in words[1:]]
         method = getattr(self, "do_" + verb.replace("-", "_"), None)
         if method is None:
             return fail(f"Unknown command verb {verb}.")
@@ -182,6 +186,19 @@ class Systemctl:
                     f"Failed to reset failed state of unit {name}: Unit {name} not loaded."
                 )
         return worst
+
+    def _environment(self, verb: str, words: list[str]) -> int:
+        """show-environment, set-environment, unset-environment."""
+        if verb not in ("show-environment", "set-environment", "unset-environment"):
+            return fail(f"Unknown command verb {verb}.")
+        if bool(words) == (verb == "show-environment"):
+            return fail(f"Too {'many' if words else 'few'} arguments.")
+        reply = ask({"verb": verb, "words": words})
+        if reply.get("problem"):
+            return fail(reply["problem"])
+        for name, value in sorted(reply.get("environment", {}).items()):
+            print(f"{name}={shlex.quote(value)}")
+        return 0
 
     def do_daemon_reload(self, names: list[str]) -> int:
         if names:
