@@ -232,8 +232,7 @@ def main() -> int:
     if layer == "seed":
         words.set_phase("seeded", f"{os.environ['MAYFLY_WEIGHTS_URI']} is complete")
         return subprocess.run(["systemctl", "poweroff"], check=False).returncode
-    served = os.environ["MAYFLY_SERVED_MODEL"]
-    words.set_phase("serving", f"{served} answers on 127.0.0.1:{os.environ['MAYFLY_PORT']}")
+    words.set_phase("serving", paths.read(paths.run_dir() / "answers") or None)
     return 0
 
 

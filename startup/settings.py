@@ -18,6 +18,7 @@ BOTH = [
     "project",
     "zone",
     "weights_bucket",
+    "cache_bucket",
     "state_bucket",
     "max_life_s",
     "idle_s",
@@ -34,8 +35,8 @@ BOTH = [
 ]
 LAYERS = {
     "session": [
-        *(*BOTH, "machine", "served_model", "port", "serve_flags", "safe_flags", "load_format"),
-        *("kernel_caches", "api_key_secret"),
+        *(*BOTH, "machine", "served_model", "port", "mode", "serve_flags", "safe_flags"),
+        *("load_format", "kernel_caches", "api_key_secret"),
     ],
     "seed": [*BOTH, "hf_token_secret", "disk_gb", "parallel", "engine_lock"],
 }

@@ -19,6 +19,7 @@ DEFAULTS = {
     "apt_lock_s": "0",
     "vllm_tokens_per_s": "120",
     "vllm_load_s": "1",
+    "vllm_garbage_past": "0",
 }
 
 

@@ -12,6 +12,7 @@ DEFAULTS: dict[str, Any] = {
     "scheduler_speedup": 1.0,
     "vllm_tokens_per_s": 120.0,
     "vllm_load_s": 1.0,
+    "vllm_garbage_past": 0,
     "apt_lock_s": 0.0,
     "driver_busy": False,
     "hub_mb": 256,

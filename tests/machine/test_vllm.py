@@ -322,3 +322,61 @@ def test_term_with_an_open_stream_hangs_until_killed(model, tmp_path):
         answer.close()
         connection.close()
         assert running.process.wait(20) is not None  # the twin: without the stream it ends
+
+
+def content(answer):
+    return answer["choices"][0]["message"]["content"]
+
+
+def test_sentence_is_found_when_it_is_asked_for_by_its_first_words(server):
+    """A check of long context is only tested by a model that really reads."""
+    text = "It rains. The key lies under a red stone. Nobody is at home."
+    ask = 'Which sentence begins with "The key lies"?'
+
+    _, one = server.chat(messages=[{"role": "user", "content": f"{text} {ask}"}])
+    turns = [("user", text), ("assistant", "Yes."), ("user", ask)]
+    _, two = server.chat(messages=[{"role": role, "content": said} for role, said in turns])
+    _, none = server.chat(messages=[{"role": "user", "content": ask}])
+
+    assert content(one) == content(two) == "The key lies under a red stone."
+    assert one["choices"][0]["message"]["reasoning"]
+    assert "stone" not in content(none)
+
+
+def ask_at_length(server, words):
+    """(what it says to a question after that many words, prompt tokens)."""
+    text = "The key lies under a red stone. " + "the paper " * words
+    messages = [{"role": "user", "content": f'{text} Repeat "The key lies".'}]
+    _, answer = server.chat(messages=messages, max_tokens=200)
+    return content(answer), answer["usage"]["prompt_tokens"]
+
+
+@pytest.mark.parametrize(("flags", "sound"), [(["-dcp", "8"], False), ([], True)])
+def test_long_prompt_is_answered_with_garbage_when_dcp_is_on_and_it_was_ordered(
+    model, tmp_path, flags, sound
+):
+    """What was seen elsewhere past 64K; without context parallelism it does not happen."""
+    ordered = {**HOST, "settings": {**HOST["settings"], "vllm_garbage_past": "4000"}}
+
+    with serving(model, tmp_path, flags, VLLM_MACHINE=json.dumps(ordered)) as running:
+        short, few = ask_at_length(running, 500)
+        long, many = ask_at_length(running, 2000)
+
+    assert few < 4000 < many
+    assert "red stone" in short
+    assert ("red stone" in long) is sound
+
+
+@pytest.mark.parametrize(
+    ("flags", "hits"), [([], 592), (["-dcp", "8"], 512), (["--no-enable-prefix-caching"], 0)]
+)
+def test_prefix_cache_hits_come_in_whole_blocks_when_a_prompt_is_repeated(
+    model, tmp_path, flags, hits
+):
+    """Context parallelism makes a block that many times larger; switched off there is none."""
+    with serving(model, tmp_path, flags) as running:
+        for _ in range(2):
+            running.ask("/v1/completions", {"prompt": list(range(600)), "max_tokens": 1})
+        found = running.metric("vllm:prefix_cache_hits_total")
+
+    assert found == hits

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from startup import nccl_env, serve
+from startup import serve
 from tests.fake_google import manifest_of
 from tests.scripts.conftest import SETTINGS
 
@@ -75,30 +75,19 @@ def test_engine_stage_names_the_command_when_there_is_no_engine(machine, run_sta
 
 @pytest.fixture
 def health():
-    """A server that answers as vLLM: 200 on /health, and what `answers` holds on chat."""
+    """A server that answers as vLLM: 200 on /health."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.reply(200, b"")
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            server.asked.append((self.headers["Authorization"], json.loads(body)))
-            status, said = server.answers.pop(0)
-            self.reply(status, json.dumps(said).encode())
-
-        def reply(self, status: int, data: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
             self.end_headers()
-            self.wfile.write(data)
 
         def log_message(self, *_: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    server.asked, server.answers = [], []
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     yield server
     server.shutdown()
@@ -219,83 +208,3 @@ def test_serve_command_takes_the_flags_of_this_boot_when_there_are_any(machine):
     assert serve.argv({**SETTINGS, "MAYFLY_SERVE_FLAGS": '["-dcp=8"]'})[-1] == (
         "--max-model-len=32768"
     )
-
-
-def answer(message: dict[str, object], completion: int = 5) -> tuple[int, dict[str, object]]:
-    usage = {"prompt_tokens": 9, "completion_tokens": completion, "total_tokens": 9 + completion}
-    return 200, {"choices": [{"message": message}], "usage": usage}
-
-
-def tool_call(arguments: str, name: str = "get_weather") -> dict[str, object]:
-    return {"content": None, "tool_calls": [{"function": {"name": name, "arguments": arguments}}]}
-
-
-FLAGS = '["--enable-auto-tool-choice"]'
-
-
-@pytest.fixture
-def check(machine, run_stage, health):
-    machine.write("run/mayfly-key/env", f"VLLM_API_KEY={KEY}\n")
-    machine.stub("systemctl", body="echo 7")  # vLLM's main process
-    machine.write("proc/7/environ", "\0".join(f"{k}={v}" for k, v in nccl_env.WANTED.items()))
-
-    def run(*answers, flags="[]"):
-        health.answers = list(answers)
-        port = str(health.server_port)
-        return run_stage("60-check.sh", MAYFLY_PORT=port, MAYFLY_SERVE_FLAGS=flags)
-
-    return run
-
-
-def test_check_stage_asks_with_the_key_and_for_a_tool_when_tools_are_on(check, health):
-    """It asks what an agent asks, the way an agent asks it."""
-    result = check(
-        answer({"content": "Hello."}), answer(tool_call('{"city": "Paris"}')), flags=FLAGS
-    )
-
-    assert result.returncode == 0, result.stderr
-    assert [key for key, _ in health.asked] == [f"Bearer {KEY}"] * 2
-    assert health.asked[1][1]["tools"][0]["function"]["name"] == "get_weather"
-    assert "tool call: get_weather" in result.stderr
-
-
-def test_check_stage_is_red_when_vllm_runs_with_other_nccl_settings(check, machine, health):
-    """NCCL may work today and look for a network card that is not there tomorrow."""
-    machine.write("proc/7/environ", "NCCL_NET=gIB\0PATH=/usr/bin\0")
-
-    assert check().returncode == 1
-    assert "NCCL_NET is 'gIB', not 'Socket'" in machine.why("60-check")
-    assert health.asked == []
-
-
-def test_check_stage_asks_for_no_tool_when_the_profile_has_none(check, health):
-    """vLLM answers 400 to tool_choice auto without its flag."""
-    assert check(answer({"content": "Hello."})).returncode == 0
-    assert len(health.asked) == 1
-
-
-def test_check_stage_forgives_when_a_call_was_cut_off_by_its_length(check):
-    """A model that thinks for long is not broken; half a call cannot be judged."""
-    status, said = answer(tool_call('{"city": "Par'))
-    said["choices"][0]["finish_reason"] = "length"
-
-    assert check(answer({"content": "Hi"}), (status, said), flags=FLAGS).returncode == 0
-
-
-@pytest.mark.parametrize(
-    ("answers", "line"),
-    [
-        ([(500, {"error": "engine dead"})], "says 500"),
-        ([(200, {"choices": []})], "no chat completion came back"),
-        ([answer({"content": ""})], "it answered with nothing"),
-        ([answer({"content": "x"}, completion=0)], "it counts tokens wrongly"),
-        ([answer({"content": "x"}), answer(tool_call("{city"))], "arguments are no JSON"),
-        ([answer({"content": "x"}), answer(tool_call("{}"))], "makes no sense"),
-    ],
-)
-def test_check_stage_fails_with_the_reason_when_an_answer_is_wrong(check, machine, answers, line):
-    """/health says 200 while the model writes garbage."""
-    result = check(*answers, flags=FLAGS)
-
-    assert result.returncode == 1
-    assert line in machine.why("60-check")

@@ -5,10 +5,12 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from vllm.engine import Request, tokenize
+from vllm.engine import WORDS, Request, tokenize
 from vllm.protocol import ApiError, ChatRequest, Sampling
 
 REASONING_TOKENS = 8
+QUOTED = re.compile(r'["\u201c]([^"\u201c\u201d]{3,200})["\u201d]')
+GARBAGE = "!" * 400
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Features:
     max_length: int
     tools: bool
     reasoning: bool
+    sane_tokens: int | None = None  # a prompt longer than this is answered with garbage
 
 
 def text_of(content: Any) -> str:
@@ -75,7 +78,10 @@ def make_request(
             "input_tokens",
         )
     seed = body.seed if body.temperature and body.seed is not None else 0
-    return Request(prompt, wanted or room, body.ignore_eos, seed)
+    request = Request(prompt, wanted or room, body.ignore_eos, seed)
+    if features.sane_tokens is not None and len(prompt) > features.sane_tokens:
+        request.text = GARBAGE
+    return request
 
 
 def prepare(body: ChatRequest, features: Features) -> tuple[Request, dict[str, Any] | None]:
@@ -84,9 +90,32 @@ def prepare(body: ChatRequest, features: Features) -> tuple[Request, dict[str, A
     wanted = body.max_completion_tokens or body.max_tokens
     request = make_request(body, prompt, wanted, features)
     call = choose_tool(body, features)
+    if request.text == GARBAGE:
+        return request, None
     if call is not None:
         request.text = call["function"]["arguments"]
+    elif sentences := recall(body.messages):
+        thoughts = WORDS[:REASONING_TOKENS] if thinks(body, features) else []
+        request.text = " ".join([*thoughts, *sentences])
     return request, call
+
+
+def recall(messages: list[dict[str, Any]]) -> list[str]:
+    """What a model does that is asked about words in quotation marks: it looks them up.
+
+    The sentences of the conversation that hold them outside quotation marks, the first for each.
+    """
+    texts = [text_of(message.get("content")) for message in messages]
+    wanted = QUOTED.findall(texts[-1]) if texts else []
+    spoken = QUOTED.sub("", "\n".join(texts)) if wanted else ""
+    found = []
+    for words in wanted:
+        at = spoken.find(words)
+        if at >= 0:
+            begin = max(spoken.rfind(mark, 0, at) for mark in (".", "!", "?", "\n")) + 1
+            end = min(spoken.find(mark, at) % len(spoken) for mark in ".!?\n")
+            found.append(spoken[begin : end + 1].strip())
+    return found
 
 
 def choose_tool(body: ChatRequest, features: Features) -> dict[str, Any] | None:

@@ -29,7 +29,6 @@ LETTERS = 26**3
 FIRST_PAIR_ID = FIRST_TRIPLE_ID + 2 * LETTERS
 PAIRS = 95 * 95
 PREFILL_TOKENS_PER_S = 20_000.0
-_BLOCK = 16
 _KNOWN = sorted((re.escape(word) for word in VOCABULARY), key=len, reverse=True)
 _PIECES = re.compile(
     "|".join([rf"(?:{'|'.join(_KNOWN)})(?![a-z])", " ?[a-z]{3}", "[ -~]{2}", "."]), re.DOTALL
@@ -100,12 +99,23 @@ class Request:
         return [words[0].strip().capitalize(), *words[1:]] if words else []
 
 
+@dataclass(frozen=True)
+class PrefixCache:
+    """tokens: what the whole KV cache holds. block: tokens in one entry of it. on: it is used."""
+
+    tokens: int
+    block: int = 16
+    on: bool = True
+
+
 class Engine:
     """Runs at most `seats` requests at once; the others wait in order."""
 
-    def __init__(self, metrics: Metrics, seats: int, tokens_per_s: float, cache: int) -> None:
+    def __init__(
+        self, metrics: Metrics, seats: int, tokens_per_s: float, cache: PrefixCache
+    ) -> None:
         self.metrics, self.seats = metrics, seats
-        self.tokens_per_s, self.cache_tokens = tokens_per_s, cache
+        self.tokens_per_s, self.cache = tokens_per_s, cache
         self.running: list[Request] = []
         self.waiting: deque[tuple[Request, asyncio.Future[None]]] = deque()
         self.seen: set[bytes] = set()
@@ -199,18 +209,18 @@ class Engine:
 
     def _count_prompt(self, request: Request) -> int:
         """Counts the prompt; returns how much of it an earlier one has left in the cache."""
-        cached = 0
-        blocks = (len(request.prompt) - 1) // _BLOCK
+        cached, size = 0, self.cache.block
+        blocks = (len(request.prompt) - 1) // size if self.cache.on else 0
         key = b""
         for number in range(1, blocks + 1):
-            block = request.prompt[(number - 1) * _BLOCK : number * _BLOCK]
+            block = request.prompt[(number - 1) * size : number * size]
             key = hashlib.sha256(key + repr(block).encode()).digest()
-            if key in self.seen and cached == (number - 1) * _BLOCK:
-                cached = number * _BLOCK
-            if len(self.seen) * _BLOCK < self.cache_tokens:
+            if key in self.seen and cached == (number - 1) * size:
+                cached = number * size
+            if len(self.seen) * size < self.cache.tokens:
                 self.seen.add(key)
         self.metrics.add("prompt_tokens", len(request.prompt))
-        self.metrics.add("prefix_cache_queries", len(request.prompt))
+        self.metrics.add("prefix_cache_queries", len(request.prompt) if self.cache.on else 0)
         self.metrics.add("prefix_cache_hits", cached)
         self.metrics.add("prompt_tokens_cached", cached)
         self.metrics.add_source("local_compute", len(request.prompt) - cached)
@@ -221,4 +231,4 @@ class Engine:
         used = sum(len(r.prompt) + r.produced for r in self.running)
         self.metrics.running = len(self.running)
         self.metrics.waiting = len(self.waiting)
-        self.metrics.cache_usage = min(1.0, used / max(self.cache_tokens, 1))
+        self.metrics.cache_usage = min(1.0, used / max(self.cache.tokens, 1))

@@ -18,7 +18,7 @@ from vllm import machine as machines
 from vllm.api import Api
 from vllm.chat import Features
 from vllm.checkpoint import LoadError
-from vllm.engine import Engine
+from vllm.engine import Engine, PrefixCache
 from vllm.metrics import Metrics
 
 
@@ -87,15 +87,19 @@ def build(options: Any) -> tuple[Chain, str, int]:
     time.sleep(here.load_s)
     report_load(model, cache, time.monotonic() - begun)
     names = tuple(options.served_model_name or [source])
+    ranks = options.decode_context_parallel_size
     features = Features(
         names,
         cache.max_length,
         bool(options.enable_auto_tool_choice),
         bool(options.reasoning_parser),
+        here.garbage_past if here.garbage_past and ranks > 1 else None,
     )
     metrics = Metrics(names[0], cache_config(options, cache))
     seats = options.max_num_seqs or (256 if "A100" in here.gpu_model else 1024)
-    engine = Engine(metrics, seats, here.tokens_per_s, cache.tokens)
+    block = int(options.block_size or machines.BLOCK) * ranks
+    prefixes = PrefixCache(cache.tokens, block, options.enable_prefix_caching is not False)
+    engine = Engine(metrics, seats, here.tokens_per_s, prefixes)
     api = Api(engine, features, source)
     app = wrap(api.app(docs=not options.disable_fastapi_docs), options, metrics)
     return Chain(app, engine), options.host or "0.0.0.0", options.port or 8000

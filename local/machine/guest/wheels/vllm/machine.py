@@ -29,6 +29,7 @@ class Machine:
     fabric: bool = True
     load_s: float = 0.0
     tokens_per_s: float = 120.0
+    garbage_past: int = 0  # prompt tokens past which context parallelism garbles; 0: it never does
 
     @classmethod
     def here(cls) -> "Machine":
@@ -49,6 +50,7 @@ class Machine:
             fabric=fabric,
             load_s=float(config["settings"]["vllm_load_s"]),
             tokens_per_s=float(config["settings"]["vllm_tokens_per_s"]),
+            garbage_past=int(config["settings"].get("vllm_garbage_past", 0)),
         )
 
     @property
