@@ -23,7 +23,7 @@ PROFILES = Path(__file__).resolve().parent.parent / "profiles"
 GOAL_MINUTES = 4.0
 GIB = 1.073741824
 GPUS = 8
-QUESTIONS = 3  # chat, tool call, a second turn on the same prefix
+ANSWERS = 2  # one after the other, in the second turn; chat and tool call go beside it
 
 IMPROVEMENTS = (
     "driver in the image",
@@ -172,7 +172,7 @@ class Start:
         return self._book("stage_caches") + self._book("caches_unpack") if wanted else 0.0
 
     def _check_s(self) -> float:
-        return QUESTIONS * self._book("question_tokens") / self._book("decode")
+        return ANSWERS * self._book("answer_tokens") / self._book("decode")
 
 
 def groups(pieces: int) -> int:

@@ -96,6 +96,7 @@ def settings(case: dict[str, Any], root: Path) -> dict[str, str]:
         "MAYFLY_SERVED_MODEL": MODEL,
         "MAYFLY_SERVE_FLAGS": json.dumps(flags(MODEL, case.get("flags", []))),
         "MAYFLY_SAFE_FLAGS": "[]",
+        "MAYFLY_MODE": "fast",
         "MAYFLY_LOAD_FORMAT": case["load_format"],
     }
 
