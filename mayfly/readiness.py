@@ -74,6 +74,7 @@ class Watch:
         while True:
             waited_s = time.monotonic() - start
             if self._look():
+                self._teller.tell_message(self._message)  # what it serves, or what is complete
                 return
             if waited_s > self._want.start_s:
                 raise self._failure(f"is still {self._phase or 'booting'} after {waited_s:.0f} s")

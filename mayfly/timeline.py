@@ -71,7 +71,11 @@ class Teller:
             if mark not in self._told:
                 self._told.add(mark)
                 self._tell(str(stage))
-        now = time.monotonic()
-        if message and message != self._message and now - self._message_at >= MESSAGE_EVERY_S:
-            self._message, self._message_at = message, now
+        if time.monotonic() - self._message_at >= MESSAGE_EVERY_S:
+            self.tell_message(message)
+
+    def tell_message(self, message: str) -> None:
+        """Tell it at once, if it is new."""
+        if message and message != self._message:
+            self._message, self._message_at = message, time.monotonic()
             self._tell(message)

@@ -234,9 +234,8 @@ def main() -> int:
         what = "long context" if asked_for == "long" else f"mode {asked_for}"
         told = f"{what} failed its check ({given_up}): serving {tokens} instead"
     else:
-        told = (
-            f"{here.served_model} answers on 127.0.0.1:{os.environ['MAYFLY_PORT']}, up to {tokens}"
-        )
+        port = os.environ["MAYFLY_PORT"]
+        told = f"{here.served_model} answers on 127.0.0.1:{port}, up to {tokens} (mode {here.mode})"
     cloud.publish("endpoint", here.claim())
     paths.write(paths.run_dir() / "answers", told)
     return 0

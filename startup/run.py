@@ -45,7 +45,7 @@ SESSION = (
     Stage("engine", "40-engine.sh", "engine", 900),
     Stage("weights", "30-weights.sh", "weights", 2400, after=("ram",)),
     Stage("serve", "50-serve.sh", "loading", 1800, after=("driver", "gib", "engine", "weights")),
-    Stage("check", "60-check.sh", "checking", 300, after=("serve",)),
+    Stage("check", "60-check.sh", "checking", 1800, after=("serve",)),
 )
 SEED = (
     Stage("tools", "seed-tools.sh", "booting", 600),

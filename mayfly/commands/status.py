@@ -5,7 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from mayfly import idle, vms
+from mayfly import endpoint, idle, vms
 from mayfly.cloud import Cloud, connect
 from mayfly.project import find_project
 
@@ -30,12 +30,15 @@ def row(cloud: Cloud, vm: vms.Vm) -> dict[str, Any]:
     limits = vm.limits()
     verdict = idle.verdict(observed, limits, now) if limits else None
     cost = vm.cost_usd(now)
+    serves = endpoint.parse(said.get("endpoint", "")) if observed.phase == "serving" else None
     return {
         "session": vm.session,
         "layer": vm.layer,
         "profile": vm.settings.get("profile"),
         "phase": observed.phase or "booting",
         "message": vms.printable(said.get("message", "")),
+        "mode": serves.mode if serves else None,
+        "max_model_len": serves.max_model_len if serves else None,
         "vm": vm.name,
         "vm_id": vm.id,
         "zone": vm.zone,
@@ -80,6 +83,11 @@ def show(project: str, rows: list[dict[str, Any]]) -> None:
         # Text, not markup: what a VM says of itself must not be read as formatting.
         table.add_row(*(Text(str(cell)) for cell in cells))
     console.print(table)
+    for r in rows:
+        if r["mode"] is not None:
+            told = f"up to {r['max_model_len']:,} tokens, mode {r['mode']}"
+            why = r["message"] if r["mode"] == endpoint.SAFE else ""
+            console.print(Text(f"{r['session']}: {why or told}"))
 
 
 def until_s(stamped: str) -> float:

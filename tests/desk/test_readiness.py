@@ -49,6 +49,28 @@ def test_readiness_tells_each_stage_when_the_vm_gets_there(google: Google, capfd
     assert "weights: done in 10.0 s, 10.00 GB at 1,000 MB/s" in err
 
 
+def test_readiness_ends_with_what_is_served_when_a_message_came_just_before(google: Google, capfd):
+    """A fallback is told in `up`'s last line, however close it follows on another message."""
+    environment(google.add_vm("dev"))
+    google.say("dev", phase="checking", message="mode long failed its check")
+    why = "long context failed its check (needle: not found at 67K): serving 32,768 tokens instead"
+
+    def go_on():
+        deadline = time.monotonic() + 10
+        while "mode long failed" not in capfd.readouterr().err and time.monotonic() < deadline:
+            time.sleep(0.05)
+        google.say("dev", phase="serving", message=why)
+
+    later = threading.Thread(target=go_on)
+    later.start()
+    code = readiness.main()
+    later.join()
+
+    out, err = capfd.readouterr()
+    assert (code, out) == (0, "serving\n")
+    assert err.splitlines()[-1] == why
+
+
 def test_readiness_fails_with_reason_and_serial_when_the_vm_says_failed(google: Google, capsys):
     """The reason must be in `pulumi up`'s own output: the VM is gone minutes later."""
     environment(google.add_vm("dev"))

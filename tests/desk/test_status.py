@@ -3,6 +3,8 @@
 import json
 import time
 
+import pytest
+
 from mayfly import cli, vms
 from mayfly.commands.status import minutes
 from tests.desk.google import Google, stamp
@@ -28,6 +30,51 @@ def test_status_shows_rate_meter_and_end_when_a_session_serves(google: Google, c
     assert 3600 <= row["age_s"] < 3660
     assert abs(vms.seconds(row["ends_at"]) - (time.time() + 900)) < 30
     assert abs(vms.seconds(row["deadline"]) - (time.time() + 10800)) < 30
+
+
+def claim(mode: str, tokens: int) -> str:
+    return json.dumps({"mode": mode, "max_model_len": tokens, "served_model": "kimi-k2.5"})
+
+
+def test_status_shows_how_far_an_endpoint_goes_when_it_serves(google: Google, checkout, capsys):
+    """A prompt that does not fit is refused; better known before."""
+    google.add_vm("dev")
+    google.serving("dev")
+    google.say("dev", endpoint=claim("long", 262144))
+
+    (row,) = status(capsys)
+    assert (row["mode"], row["max_model_len"]) == ("long", 262144)
+    assert cli.main(["status"]) == 0
+    assert "dev: up to 262,144 tokens, mode long" in capsys.readouterr().out
+
+
+def test_status_says_why_an_endpoint_offers_less_when_it_fell_back(
+    google: Google, checkout, capsys
+):
+    """Who asked for long context must not find out by a 400."""
+    google.add_vm("dev")
+    google.serving("dev")
+    why = "long context failed its check (needle: not found at 67K): serving 32,768 tokens instead"
+    google.say("dev", endpoint=claim("safe", 32768), message=why)
+
+    (row,) = status(capsys)
+    assert (row["mode"], row["max_model_len"], row["message"]) == ("safe", 32768, why)
+    assert cli.main(["status"]) == 0
+    assert f"dev: {why}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(("phase", "text"), [("serving", "{}"), ("checking", claim("fast", 1))])
+def test_status_leaves_the_endpoint_open_when_it_is_not_known(
+    google: Google, checkout, capsys, phase, text
+):
+    """A claim of another form is none; one from before a reboot may be of another time."""
+    google.add_vm("dev")
+    google.serving("dev")
+    google.say("dev", endpoint=text, phase=phase)
+
+    (row,) = status(capsys)
+
+    assert (row["mode"], row["max_model_len"]) == (None, None)
 
 
 def test_status_shows_a_lease_when_there_is_one(google: Google, checkout, capsys):

@@ -131,7 +131,7 @@ def test_check_stage_asks_what_an_agent_asks_when_tools_are_on(check, model, mac
     }
     port = model.server_port
     said = machine.read("run/mayfly/answers")
-    assert said == f"kimi-k2.5 answers on 127.0.0.1:{port}, up to 32,768 tokens"
+    assert said == f"kimi-k2.5 answers on 127.0.0.1:{port}, up to 32,768 tokens (mode fast)"
 
 
 def test_check_stage_is_red_when_vllm_runs_with_other_nccl_settings(check, machine, model):
