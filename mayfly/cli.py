@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from mayfly.commands import planning
 from mayfly.errors import FailedError, MayflyError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -34,6 +35,7 @@ local_app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(local_app, name="local")
+app.add_typer(planning.app)
 
 
 @app.command()

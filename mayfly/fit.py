@@ -29,12 +29,31 @@ GRAPHS_GIB_AT_64 = 0.25
 GRAPH_ESTIMATE_SINCE = (0, 21)
 UNCHARGED_GIB = 1.06
 DCP_WITH_FP8_SINCE = (0, 32)
+# The latent attention of GPUs before Hopper (TRITON_MLA) keeps partial results by sequence.
+TRITON_MLA_GIB_PER_SEQUENCE = 6.76 / 256
+HOPPER = 90
 
 KvType = Literal["auto", "bf16", "fp8"]
 
 
 class FitError(ValueError):
     """These settings cannot be served at all, whatever the memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """How the engine is started, as far as memory goes. util: of the GPU's whole memory."""
+
+    tp: int
+    dcp: int = 1
+    util: float = 0.92
+    batched_tokens: int = 2048
+    seqs: int = 64
+    kv_dtype: KvType = "auto"
+
+    @property
+    def element_bytes(self) -> int:
+        return 1 if self.kv_dtype == "fp8" else 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,19 +97,25 @@ def fit(
     Raises FitError for what the engine refuses, ShapeError for a config it cannot read.
     """
     shape = shape_of(config)
-    _refuse(shape, tp, dcp, kv_dtype, engine)
+    setup = Setup(
+        tp=tp, dcp=dcp, util=util, batched_tokens=batched_tokens, seqs=seqs, kv_dtype=kv_dtype
+    )
+    refuse(shape, setup, engine)
     weights = weights_bytes_per_gpu or weights_bytes(shape, tp)
-    reserve = reserve_gib(shape, batched_tokens, seqs, engine)
-    kv_gib = util * gpu_gib - weights / GIB - reserve
-    element_bytes = 1 if kv_dtype == "fp8" else 2
-    tokens = context_in(shape.cache, max(0.0, kv_gib) * GIB, tp, dcp, element_bytes)
+    return fit_shape(shape, setup, gpu_gib, weights, reserve_gib(shape, setup, engine))
+
+
+def fit_shape(shape: Shape, setup: Setup, gpu_gib: float, weights: float, reserve: float) -> Fit:
+    """`fit` with everything at hand and nothing refused. weights: bytes a GPU; reserve: GiB."""
+    kv_gib = setup.util * gpu_gib - weights / GIB - reserve
+    tokens = context_in(shape.cache, max(0.0, kv_gib) * GIB, setup)
     context = min(tokens, shape.max_context or tokens)
     return Fit(
         fits=context >= BLOCK_TOKENS,
         weights_gib=weights / GIB,
         reserve_gib=reserve,
         kv_gib=kv_gib,
-        kv_bytes_per_token=sum(_token_bytes(c, tp, element_bytes) for c in shape.cache),
+        kv_bytes_per_token=sum(_token_bytes(c, setup) for c in shape.cache),
         kv_tokens=tokens,
         max_context=context,
         concurrency=tokens / context if context else 0.0,
@@ -102,17 +127,21 @@ def weights_bytes(shape: Shape, tp: int) -> float:
     return sum(part.size_bytes / (min(tp, part.ways) if part.ways else tp) for part in shape.parts)
 
 
-def reserve_gib(shape: Shape, batched_tokens: int, seqs: int, engine: str) -> float:
-    """What the engine keeps free beside weights and cache."""
-    tokens = RESERVE_GIB_PER_1024_TOKENS * batched_tokens / 1024 * shape.hidden / RESERVE_HIDDEN
-    graphs = GRAPHS_GIB_AT_64 * max(0, min(seqs, 512) - 8) / 56
-    charged = _version(engine) >= GRAPH_ESTIMATE_SINCE
-    return RESERVE_GIB + tokens + (graphs if charged else -UNCHARGED_GIB)
+def reserve_gib(shape: Shape, setup: Setup, engine: str, capability: int = HOPPER) -> float:
+    """What the engine keeps free beside weights and cache. capability: CUDA's, 9.0 as 90."""
+    per_1024 = RESERVE_GIB_PER_1024_TOKENS * shape.hidden / RESERVE_HIDDEN
+    graphs = GRAPHS_GIB_AT_64 * max(0, min(setup.seqs, 512) - 8) / 56
+    charged = version(engine) >= GRAPH_ESTIMATE_SINCE
+    partial = TRITON_MLA_GIB_PER_SEQUENCE * setup.seqs
+    return (
+        RESERVE_GIB
+        + per_1024 * setup.batched_tokens / 1024
+        + (graphs if charged else -UNCHARGED_GIB)
+        + (partial if shape.latent and capability < HOPPER else 0.0)
+    )
 
 
-def context_in(
-    cache: tuple[CacheLayers, ...], room_bytes: float, tp: int, dcp: int, element_bytes: int
-) -> int:
+def context_in(cache: tuple[CacheLayers, ...], room_bytes: float, setup: Setup) -> int:
     """The most tokens one request can keep in `room_bytes` a GPU, in full blocks.
 
     A layer with a sliding window stops growing at its window.
@@ -120,38 +149,70 @@ def context_in(
     growing = list(cache)
     fixed = 0.0
     for group in sorted((c for c in cache if c.window), key=lambda c: c.window or 0):
-        per_token = sum(_token_bytes(c, tp, element_bytes) for c in growing) / dcp
+        per_token = sum(_token_bytes(c, setup) for c in growing) / setup.dcp
         if (room_bytes - fixed) / per_token <= (group.window or 0):
             break
         growing.remove(group)
-        fixed += _token_bytes(group, tp, element_bytes) * (group.window or 0) / dcp
-    per_token = sum(_token_bytes(c, tp, element_bytes) for c in growing) / dcp
+        fixed += _token_bytes(group, setup) * (group.window or 0) / setup.dcp
+    per_token = sum(_token_bytes(c, setup) for c in growing) / setup.dcp
     if not per_token:
         return 2**31
     blocks = (room_bytes - fixed) / (per_token * BLOCK_TOKENS)
     return max(0, math.floor(blocks)) * BLOCK_TOKENS
 
 
-def _token_bytes(group: CacheLayers, tp: int, element_bytes: int) -> int:
-    elements = group.elements // min(tp, group.ways)
-    return group.layers * (elements * element_bytes + group.extra_bytes)
+def request_bytes(cache: tuple[CacheLayers, ...], tokens: int, setup: Setup) -> float:
+    """Bytes of KV cache that one request of `tokens` keeps on each GPU, in full blocks."""
+    whole = math.ceil(tokens / BLOCK_TOKENS) * BLOCK_TOKENS
+    kept = sum(_token_bytes(c, setup) * min(whole, c.window or whole) for c in cache)
+    return kept / setup.dcp
 
 
-def _refuse(shape: Shape, tp: int, dcp: int, kv_dtype: KvType, engine: str) -> None:
-    if tp < 1 or shape.heads % tp:
-        raise FitError(f"tensor parallel size {tp} does not divide {shape.heads} attention heads")
+def _token_bytes(group: CacheLayers, setup: Setup) -> int:
+    elements = group.elements // min(setup.tp, group.ways)
+    return group.layers * (elements * setup.element_bytes + group.extra_bytes)
+
+
+def refuse(shape: Shape, setup: Setup, engine: str, capability: int = HOPPER) -> None:
+    """FitError for what the engine refuses whatever the memory."""
+    tp, dcp = setup.tp, setup.dcp
+    _refuse_tp(shape, tp)
     if dcp < 1 or tp % dcp:
         raise FitError(
             f"decode context parallel size {dcp} does not divide tensor parallel size {tp}"
         )
-    repeated = tp if shape.latent else max(1, tp // max(c.ways for c in shape.cache))
-    if dcp > repeated:
+    if dcp > repeated_ranks(shape, tp):
         raise FitError(
-            f"decode context parallel size {dcp}: only {repeated} ranks keep the same KV heads"
+            f"decode context parallel size {dcp}: only {repeated_ranks(shape, tp)} ranks keep "
+            "the same KV heads"
         )
-    if dcp > 1 and kv_dtype == "fp8" and _version(engine) < DCP_WITH_FP8_SINCE:
+    if setup.kv_dtype != "fp8":
+        return
+    if capability < 89:
+        raise FitError("an fp8 KV cache needs a GPU of compute capability 8.9 (L4, H100) or newer")
+    if dcp > 1 and version(engine) < DCP_WITH_FP8_SINCE:
         raise FitError(f"vLLM {engine} refuses an fp8 KV cache under decode context parallelism")
 
 
-def _version(engine: str) -> tuple[int, ...]:
+def _refuse_tp(shape: Shape, tp: int) -> None:
+    for cut in shape.cuts:
+        if tp < 1 or cut.size % tp:
+            raise FitError(f"tensor parallel size {tp} does not divide {cut.size} {cut.name}")
+        if cut.size // tp % cut.unit:
+            raise FitError(
+                f"tensor parallel size {tp} leaves {cut.size // tp} of {cut.name} to a GPU, "
+                f"no multiple of the weights' quantisation block of {cut.unit}"
+            )
+    few, many = sorted((shape.kv_heads, tp))
+    if not shape.latent and many % few:
+        raise FitError(f"tensor parallel size {tp} does not go with {shape.kv_heads} KV heads")
+
+
+def repeated_ranks(shape: Shape, tp: int) -> int:
+    """How many of `tp` ranks keep the same KV heads: the most that context parallelism can use."""
+    return tp if shape.latent else max(1, tp // shape.kv_heads)
+
+
+def version(engine: str) -> tuple[int, ...]:
+    """ "0.24.0" -> (0, 24)."""
     return tuple(int(part) for part in engine.split(".")[:2])

@@ -32,6 +32,10 @@ class Table:
         self._note(key, value, "It must be a text (in quotes if it looks like a number).")
         return ""
 
+    def text_or_none(self, key: str) -> str | None:
+        """As `text`, or an explicit null for "there is none"."""
+        return None if self._is_null(key) else self.text(key)
+
     def number(self, key: str) -> float:
         """A number above 0."""
         value = self._take(key)
@@ -50,10 +54,7 @@ class Table:
 
     def count_or_none(self, key: str) -> int | None:
         """As `count`, or an explicit null for "not known"."""
-        if key in self._data and self._data[key] is None:
-            self._taken.add(key)
-            return None
-        return self.count(key)
+        return None if self._is_null(key) else self.count(key)
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of texts, not empty."""
@@ -73,6 +74,10 @@ class Table:
     def table(self, key: str) -> "Table":
         return Table(self._take(key), self._problems, f"{self._path}{key}.")
 
+    def table_or_none(self, key: str) -> "Table | None":
+        """As `table`, or an explicit null for "there is none"."""
+        return None if self._is_null(key) else self.table(key)
+
     def names(self) -> tuple[str, ...]:
         return tuple(str(key) for key in self._data)
 
@@ -82,6 +87,12 @@ class Table:
             if key not in self._taken:
                 valid = f"No such key. Valid: {', '.join(sorted(self._taken))}."
                 self._note(str(key), self._data[key], valid)
+
+    def _is_null(self, key: str) -> bool:
+        if key in self._data and self._data[key] is None:
+            self._taken.add(key)
+            return True
+        return False
 
     def _take(self, key: str) -> Any:
         self._taken.add(key)

@@ -197,9 +197,8 @@ def _vm(config: Config, layer: str, stack: str, project: str) -> VmSettings | No
         config.note_other(SESSION_NAME, stack, f"It must be {names.SESSION_RULE}.")
     chosen = _profile(config)
     machine = _machine(config, layer, chosen)
-    provisioning = config.choice(
-        "provisioning", tuple(names.PROVISIONING), DEFAULT_PROVISIONING[layer]
-    )
+    sold_as = MACHINES[machine].provisioning if machine else tuple(names.PROVISIONING)
+    provisioning = config.choice("provisioning", sold_as, DEFAULT_PROVISIONING[layer])
     rate = _rate(config)
     zone, limits = _zone(config, machine), _limits(config, provisioning, rate)
     allow_replace = config.flag("allowReplace")
@@ -228,11 +227,15 @@ def _profile(config: Config) -> Profile | None:
     if not name:
         return None
     try:
-        return profile.load(name)
+        chosen = profile.load(name)
     except ConfigError as error:
         for problem in error.problems:
             config.note_other(f"{error.source}: {problem.key}", problem.value, problem.right)
         return None
+    if not chosen.machines:
+        config.note("profile", name, f"No machine holds it: see mayfly plan {name}.")
+        return None
+    return chosen
 
 
 def _machine(config: Config, layer: str, chosen: Profile | None) -> str:

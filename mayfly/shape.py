@@ -24,11 +24,13 @@ class Part:
 
     size_bytes: on one GPU without tensor parallelism.
     ways: over at most how many ranks the engine can cut it; 1 = replicated, 0 = no limit.
+    made_at_load: no file holds it.
     """
 
     name: str
     size_bytes: float
     ways: int
+    made_at_load: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +51,27 @@ class CacheLayers:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A width that tensor parallelism divides: each share must be a multiple of `unit`."""
+
+    name: str
+    size: int
+    unit: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Shape:
+    """kv_type: "fp8" where the checkpoint itself asks for an fp8 KV cache, else ""."""
+
     heads: int
+    kv_heads: int
     hidden: int
     max_context: int
     parts: tuple[Part, ...]
     cache: tuple[CacheLayers, ...]
+    cuts: tuple[Cut, ...]
     latent: bool
+    kv_type: str
 
 
 def shape_of(config: Mapping[str, Any]) -> Shape:
@@ -68,14 +84,20 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
     ]
     if missing:
         raise ShapeError(f"config.json has no {', '.join(missing)}: is it a language model's?")
-    width = _Width(text.get("quantization_config") or config.get("quantization_config") or {})
+    if text.get("linear_attn_config") or text.get("linear_num_key_heads"):
+        raise ShapeError("linear attention: its state and its weights are not known to the planner")
+    quantization = text.get("quantization_config") or config.get("quantization_config") or {}
+    width = _Width(quantization)
     return Shape(
         heads=text["num_attention_heads"],
+        kv_heads=text.get("num_key_value_heads", text["num_attention_heads"]),
         hidden=text["hidden_size"],
         max_context=text.get("max_position_embeddings", 0),
         parts=(*_attention(text, width), *_mlp(text, width), *_vocabulary(text, width)),
         cache=_cache(text),
+        cuts=_cuts(text, quantization),
         latent="kv_lora_rank" in text,
+        kv_type="fp8" if quantization.get("kv_cache_scheme") else "",
     )
 
 
@@ -129,6 +151,30 @@ def _compressed(quantization: Mapping[str, Any]) -> float:
     return float(weights["num_bits"]) / 8 + scales
 
 
+def _cuts(text: Mapping[str, Any], quantization: Mapping[str, Any]) -> tuple[Cut, ...]:
+    """What must divide; block-quantised weights only at a block's edge."""
+    block = quantization.get("weight_block_size")
+    unit = int(block[0]) if isinstance(block, list) and block else 1
+    named = {
+        "attention heads": (text["num_attention_heads"], 1),
+        "an expert's columns": (_expert_columns(text), unit),
+        "the MLP's columns": (text.get("intermediate_size", 0), unit),
+    }
+    if _experts(text) and not _dense_layers(text, text["num_hidden_layers"]):
+        del named["the MLP's columns"]  # written in the config, used by no layer
+    return tuple(Cut(name=n, size=size, unit=u) for n, (size, u) in named.items() if size)
+
+
+def _experts(text: Mapping[str, Any]) -> int:
+    return _first(text, "n_routed_experts", "num_local_experts", "num_experts")
+
+
+def _expert_columns(text: Mapping[str, Any]) -> int:
+    if not _experts(text):
+        return 0
+    return int(text.get("moe_intermediate_size") or text["intermediate_size"])
+
+
 def _head_dim(text: Mapping[str, Any]) -> int:
     return int(text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"])
 
@@ -155,13 +201,13 @@ def _attention(text: Mapping[str, Any], width: _Width) -> tuple[Part, ...]:
     return (
         Part(name="attention heads", size_bytes=byte * heads * per_head, ways=0),
         Part(name="attention latents", size_bytes=byte * shared, ways=1),
-        Part(name="absorbed W_UK, W_UV", size_bytes=absorbed, ways=0),
+        Part(name="absorbed W_UK, W_UV", size_bytes=absorbed, ways=0, made_at_load=True),
     )
 
 
 def _mlp(text: Mapping[str, Any], width: _Width) -> tuple[Part, ...]:
     hidden, layers = text["hidden_size"], text["num_hidden_layers"]
-    experts = _first(text, "n_routed_experts", "num_local_experts", "num_experts")
+    experts = _experts(text)
     dense_layers = _dense_layers(text, layers) if experts else layers
     dense = Part(
         name="dense MLP",
@@ -175,7 +221,7 @@ def _mlp(text: Mapping[str, Any], width: _Width) -> tuple[Part, ...]:
     if not experts:
         return (dense,)
     sparse = layers - dense_layers
-    inter = text.get("moe_intermediate_size") or text["intermediate_size"]
+    inter = _expert_columns(text)
     expert_width = width.of("model.layers.1.mlp.experts.0.gate_proj")
     shared = (
         _first(text, "n_shared_experts") * inter or text.get("shared_expert_intermediate_size") or 0

@@ -27,8 +27,9 @@ def test_shipped_profile_is_pinned_and_locked_when_it_is_loaded(name):
     loaded = profile.load(name)
 
     assert profile.COMMIT.fullmatch(loaded.revision)
-    assert (ROOT / "startup/locks" / loaded.engine.lock).is_file()
-    assert loaded.engine.vllm in loaded.engine.lock
+    if loaded.machines:
+        assert (ROOT / "startup/locks" / loaded.engine.lock).is_file()
+        assert loaded.engine.vllm in loaded.engine.lock
 
 
 @pytest.mark.parametrize("name", profile.names())
@@ -50,13 +51,63 @@ def test_shipped_profile_fits_the_machine_when_its_weights_lie_in_memory(name):
         assert loaded.size_gb < MACHINES[machine].ram_gb / 2
 
 
+@pytest.mark.parametrize("name", profile.names())
+def test_shipped_profile_weighs_what_the_hub_says_when_its_config_is_read(name):
+    """The arithmetic and the hub's index are two witnesses: a wrong config shows here."""
+    loaded = profile.load(name)
+
+    if loaded.shape:
+        counted = sum(part.size_bytes for part in loaded.shape.parts if not part.made_at_load)
+        assert counted / 1e9 == pytest.approx(loaded.size_gb, rel=0.005)
+
+
+@pytest.mark.parametrize("name", profile.names())
+def test_shipped_profile_serves_long_no_shorter_than_fast_when_both_are_planned(name):
+    """Who asks for the long mode must not get less."""
+    for modes in profile.load(name).machines.values():
+        assert modes["long"].context_tokens >= modes["fast"].context_tokens
+
+
+def test_fast_mode_never_shares_the_context_out_when_flags_are_computed():
+    """It is the mode that a session falls back to when the long one fails its check."""
+    for name in profile.names():
+        for modes in profile.load(name).machines.values():
+            assert not [f for f in modes["fast"].flags if "context-parallel" in f]
+
+
+def test_kimi_serves_its_whole_context_when_eight_h100_share_it_out():
+    """The flags that a session is started with, as a person would have typed them."""
+    modes = profile.load("kimi-k2.5").machines["a3-highgpu-8g"]
+
+    assert modes["long"].flags == (
+        "--tensor-parallel-size=8",
+        "--decode-context-parallel-size=8",
+        "--max-model-len=262144",
+        "--gpu-memory-utilization=0.96",
+        "--max-num-seqs=8",
+        "--max-num-batched-tokens=2048",
+        "--language-model-only",
+        "--trust-remote-code",
+        "--tool-call-parser=kimi_k2",
+        "--enable-auto-tool-choice",
+        "--reasoning-parser=kimi_k2",
+    )
+
+
+def test_checkpoint_with_fp8_cache_is_served_in_bf16_when_flags_are_computed():
+    """A100 has no fp8 cache, and the engine refuses it under context parallelism."""
+    for modes in profile.load("kimi-k2.5-int4").machines.values():
+        for mode in modes.values():
+            assert "--kv-cache-dtype=bfloat16" in mode.flags
+
+
 def test_profile_names_every_problem_when_several_keys_are_wrong():
     """Who writes a profile mends it in one go."""
     raw = plain()
     raw["revision"] = "main"
     raw["size_gb"] = "big"
     raw["engine"]["vlm"] = "0.24.0"
-    raw["machines"]["a3-highgpu-8g"]["modes"]["fast"]["flags"] = "--all"
+    raw["machines"]["a3-highgpu-8g"] = {"flags": "--all"}
     del raw["licence"]
 
     text = refused(raw)
@@ -66,7 +117,7 @@ def test_profile_names_every_problem_when_several_keys_are_wrong():
         "revision: 'main'. It must be a commit",
         "size_gb: 'big'. It must be a number",
         "engine.vlm: '0.24.0'. No such key. Valid: driver_branch, load_format, lock, vllm.",
-        "machines.a3-highgpu-8g.modes.fast.flags: '--all'. It must be a list",
+        "machines.a3-highgpu-8g.flags: '--all'. It must be a list",
         "licence: not set.",
     ):
         assert part in text
@@ -80,13 +131,21 @@ def test_profile_names_every_problem_when_several_keys_are_wrong():
         (("model",), "Kimi", "organisation/name"),
         (("shards",), 0, "whole number above 0"),
         (("shards",), True, "whole number above 0"),
-        (("wishes", "concurrency"), 1.5, "whole number above 0"),
+        (("wishes", "fast", "concurrency"), 1.5, "whole number above 0"),
+        (("wishes", "turbo"), {}, "No such key. Valid: fast, long."),
         (("seeding",), "fast", "a table of keys"),
-        (("machines",), {}, "At least one"),
-        (("machines", "dgx"), {"modes": {}}, "Valid: a3-highgpu-8g, a2-ultragpu-8g."),
-        (("machines", "a3-highgpu-8g", "modes", "turbo"), {}, "Valid: fast, long."),
-        (("machines", "a3-highgpu-8g", "modes"), {}, "At least one"),
-        (("machines", "a3-highgpu-8g", "price"), 3, "No such key. Valid: modes."),
+        (("machines",), None, "a table of keys"),
+        (("machines", "dgx"), {}, "Valid: a3-highgpu-8g, a3-highgpu-4g"),
+        (("machines", "a3-highgpu-8g", "price"), 3, "No such key. Valid: "),
+        (("machines", "a3-highgpu-8g", "util"), 0.99, "At most 0.96"),
+        (("machines", "a3-highgpu-1g"), {}, "It does not fit: 554.3 GiB of weights"),
+        (("config",), "none.json", "a file in profiles/configs/. Valid: kimi-k2.5"),
+        (("serve",), ["--max-model-len=8192"], "The planner computes it"),
+        (("serve",), ["--turbo"], "vllm serve 0.24.0 has no such flag"),
+        (("serve",), ["--trust-remote-code=yes"], "takes no value"),
+        (("serve",), ["--tool-call-parser=mine"], "Valid: --tool-call-parser=kimi_k2"),
+        (("serve",), ["--attention-backend"], "needs a value"),
+        (("draft",), {"model": "a/b"}, "draft.method"),
     ],
 )
 def test_profile_is_refused_with_the_key_when_its_value_is_wrong(path, value, words):
@@ -107,6 +166,15 @@ def test_profile_is_refused_with_the_key_when_its_value_is_wrong(path, value, wo
 def test_profile_is_refused_when_it_is_no_table(raw):
     """An empty file is the likeliest of these."""
     assert "a table of keys" in refused(raw)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"hidden_size": 1}'])
+def test_profile_is_refused_when_its_config_is_no_models(tmp_path, text):
+    """A half-written file must not end in a traceback."""
+    (tmp_path / "x.json").write_text(text)
+
+    with pytest.raises(ConfigError, match=r"config: 'x.json'. It must be a model's config.json"):
+        profile.parse("x", {**plain(), "config": "x.json"}, "profiles/x.yaml", tmp_path)
 
 
 def test_profile_lists_the_others_when_there_is_none_of_that_name():

@@ -1,0 +1,275 @@
+"""`mayfly plan`: fit, flags, rate and deadline of a profile on a machine, before any money."""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from mayfly import checkpoint as checkpoints
+from mayfly import profile
+from mayfly.errors import RefusedError, WrongInputError
+from mayfly.fit import KvType
+from mayfly.machines import GPU_MACHINES, MACHINES, MachineType
+from mayfly.modes import MODES, Limits, Wish
+from mayfly.plan import DEFAULT_HOURS, DEFAULT_MODE, Ask, every_fit, plan
+from mayfly.problems import NOTHING_DONE, one_of
+
+KV_TYPES = ("auto", "bf16", "fp8")
+BAR = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The command line; "" and 0 leave a choice to the profile."""
+
+    profile: str
+    machine: str
+    mode: str
+    context: int
+    concurrency: int
+    tp: int
+    dcp: int
+    kv: str
+    zone: str
+    provisioning: str
+    hours: float
+    budget: float
+    checkpoint: str
+
+
+def run(wanted: Wanted, *, as_json: bool) -> None:
+    """Print the plan; RefusedError with the nearest fit where it does not fit."""
+    if not wanted.profile:
+        return show_profiles(as_json=as_json)
+    ask = parse(wanted)
+    planned = plan(ask)
+    if as_json:
+        print(json.dumps(planned, indent=2))
+    elif planned["fits"]:
+        show(planned)
+    if not planned["fits"]:
+        raise refusal(ask, planned)
+    short = planned["modes"][ask.mode]
+    if wanted.context > short["max_context"]:
+        raise too_short(ask, wanted.context, short["max_context"])
+    return None
+
+
+def parse(wanted: Wanted) -> Ask:
+    """The question in the planner's terms. WrongInputError for what cannot be meant."""
+    loaded = profile.load(wanted.profile)
+    machine = chosen("machine", wanted.machine or loaded.default_machine or GPU_MACHINES[0])
+    mode = one("mode", wanted.mode or DEFAULT_MODE, MODES)
+    kv = one("kv", wanted.kv, KV_TYPES)
+    one("provisioning", wanted.provisioning, machine.provisioning)
+    if wanted.zone:
+        one("zone", wanted.zone, machine.zones)
+    wish = loaded.wishes[mode]
+    wish = Wish(
+        context_tokens=wanted.context or wish.context_tokens,
+        concurrency=wanted.concurrency or wish.concurrency,
+    )
+    return Ask(
+        profile=dataclasses.replace(loaded, wishes={**loaded.wishes, mode: wish}),
+        machine=machine.name,
+        mode=mode,
+        provisioning=wanted.provisioning,
+        zone=wanted.zone,
+        hours=wanted.hours or DEFAULT_HOURS,
+        budget_usd=wanted.budget or None,
+        limits=Limits(
+            tp=wanted.tp or None,
+            dcp=wanted.dcp or None,
+            kv_dtype=cast(KvType, kv),
+            weights=exact(wanted, loaded, machine),
+        ),
+    )
+
+
+def exact(wanted: Wanted, loaded: profile.Profile, machine: MachineType) -> float | None:
+    """Bytes a GPU from the checkpoint at hand; None without one."""
+    if not wanted.checkpoint or loaded.shape is None:
+        return None
+    folder = Path(wanted.checkpoint)
+    return checkpoints.weights_bytes_per_gpu(folder, loaded.shape, wanted.tp or machine.gpus)
+
+
+def chosen(what: str, name: str) -> MachineType:
+    return MACHINES[one(what, name, GPU_MACHINES)]
+
+
+def one(what: str, value: str, valid: tuple[str, ...]) -> str:
+    if value not in valid:
+        raise WrongInputError(f"--{what}: {value!r}. {one_of(valid)}", "Nothing was planned.")
+    return value
+
+
+def refusal(ask: Ask, planned: dict[str, Any]) -> RefusedError:
+    """Why not, and what would."""
+    near = planned["nearest"]
+    if near["command"]:
+        remedy = f"Try: {near['command']}   (fits, {near['max_context']:,} tokens of context)"
+    else:
+        remedy = near["note"]
+    return RefusedError(
+        f"{ask.profile.name} does not fit {ask.machine} in mode {ask.mode}: "
+        f"{planned['reasons'][0]}.",
+        NOTHING_DONE,
+        remedy,
+    )
+
+
+def too_short(ask: Ask, wished: int, context: int) -> RefusedError:
+    other = "long" if ask.mode == "fast" else None
+    remedy = f"mayfly plan {ask.profile.name} --machine {ask.machine} --context {context}"
+    if other:
+        remedy = f"mayfly plan {ask.profile.name} --machine {ask.machine} --mode {other}"
+    return RefusedError(
+        f"{wished:,} tokens of context do not fit {ask.machine} in mode {ask.mode}; "
+        f"{context:,} do.",
+        NOTHING_DONE,
+        f"Try: {remedy}",
+    )
+
+
+def show_profiles(*, as_json: bool) -> None:
+    """The profiles that there are."""
+    rows = [profile.load(name) for name in profile.names()]
+    if as_json:
+        listed = [
+            {"profile": row.name, "summary": row.summary, "machines": list(row.machines)}
+            for row in rows
+        ]
+        print(json.dumps({"profiles": listed}, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("profile", "what it is", "machines")
+    for row in rows:
+        table.add_row(row.name, row.summary, ", ".join(row.machines) or "none holds it")
+    Console().print(table)
+
+
+def show(planned: dict[str, Any]) -> None:
+    """The plan for people: what all of it costs, then each mode by itself."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(highlight=False)
+    console.print(
+        f"[bold]{planned['profile']}[/] ({planned['model']}) on {planned['machine']}, "
+        f"{planned['gpus']}, {planned['engine']}"
+    )
+    console.print(escape(price_line(planned)))
+    for mode, figures in planned["modes"].items():
+        console.print()
+        for line in mode_lines(mode, figures, chosen=mode == planned["mode"]):
+            console.print(escape(line), soft_wrap=True)
+
+
+def price_line(planned: dict[str, Any]) -> str:
+    where = f"{planned['provisioning']} in {planned['zone']}"
+    hours = planned["deadline_hours"]
+    others = planned["other_rates"]
+    if planned["usd_per_hour"] is None:
+        line = f"No source prices it as {where}; it ends after {hours:g} h at the latest."
+        return line + (f"\nKnown: {rate_line(others[0])}" if others else "")
+    line = (
+        f"{planned['usd_per_hour']:.2f} USD/h as {where} ({planned['rate_source']}, "
+        f"{planned['rate_date']}); it ends after {hours:g} h at the latest: "
+        f"{planned['total_usd']:.2f} USD at most."
+    )
+    if others and others[0]["usd_per_hour"] < planned["usd_per_hour"]:
+        line += f"\nCheapest known: {rate_line(others[0])}"
+    return line
+
+
+def rate_line(rate: dict[str, Any]) -> str:
+    return (
+        f"{rate['usd_per_hour']:.2f} USD/h as {rate['provisioning']} in {rate['place']} "
+        f"({rate['rate_date']})."
+    )
+
+
+def mode_lines(mode: str, figures: dict[str, Any], *, chosen: bool) -> list[str]:
+    """One mode, and nothing of the other."""
+    speeds = figures["speed"]["tok_s_per_request"]
+    told = ", ".join(f"{speed:g} at {n}" for n, speed in speeds.items()) if speeds else "no figure"
+    return [
+        f"mode {mode}{' (chosen)' if chosen else ''}: {figures['max_context']:,} tokens of context",
+        f"  a GPU holds {figures['weights_gib_per_gpu']:.2f} GiB of weights, "
+        f"{figures['kv_gib_per_gpu']:.2f} GiB of KV cache (+-0.3); in all {figures['kv_tokens']:,} "
+        "tokens",
+        f"  tokens/s for each request, by requests at a time: {told}",
+        f"    {figures['speed']['basis']}",
+        "  flags",
+        *(f"    {reason}" for reason in figures["reasons"]),
+        "  context against requests at a time",
+        *(f"    {line}" for line in picture(figures["frontier"])),
+    ]
+
+
+def picture(frontier: list[list[int]]) -> list[str]:
+    """Bars on a logarithmic scale: one more `#` is about 1.2 times as many requests."""
+    most = max(2, *(requests for _, requests in frontier))
+    return [
+        f"{short(context):>6} {'#' * bar(requests, most):<{BAR}} {requests}"
+        for context, requests in frontier
+    ]
+
+
+def bar(requests: int, most: int) -> int:
+    """1 for one request, BAR for the most; 0 for none."""
+    if requests < 1:
+        return 0
+    return 1 + round((BAR - 1) * math.log(requests) / math.log(most))
+
+
+def short(tokens: int) -> str:
+    return f"{tokens // 1024}K" if tokens % 1024 == 0 else str(tokens)
+
+
+def run_all(*, as_json: bool) -> None:
+    """Every profile on every machine, a table a mode; as Markdown for docs/results/fits.md."""
+    loaded = {name: profile.load(name) for name in profile.names()}
+    rows = {mode: every_fit(loaded, mode) for mode in MODES}
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    print(markdown(rows))
+
+
+def markdown(rows: dict[str, list[dict[str, Any]]]) -> str:
+    """docs/results/fits.md, whole."""
+    lines = ["# Every profile planned on every machine", "", INTRODUCTION]
+    for mode, found in rows.items():
+        lines += ["", f"## Mode {mode}", "", *fit_table(found)]
+    return "\n".join(lines)
+
+
+INTRODUCTION = """\
+Made by `mayfly plan --all`; a test holds this page to it. All of it is arithmetic (+-0.3 GiB) with
+the flags that the profile would be served with; no row is a run. GiB are a GPU's."""
+
+
+def fit_table(found: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        "| profile | machine | context | requests | weights GiB | KV GiB | KV tokens | TP | DCP |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in found:
+        if row["fits"]:
+            lines.append(
+                f"| {row['profile']} | {row['machine']} | {row['max_context']:,} "
+                f"| {row['max_requests']} | {row['weights_gib_per_gpu']:.2f} "
+                f"| {row['kv_gib_per_gpu']:.2f} | {row['kv_tokens']:,} "
+                f"| {row['tensor_parallel']} | {row['context_parallel']} |"
+            )
+        else:
+            lines.append(
+                f"| {row['profile']} | {row['machine']} | no: {row['reason']} |" + " |" * 6
+            )
+    return lines

@@ -1,0 +1,83 @@
+"""The command lines of `plan`, `profile` and `probe`: what is asked before money is spent."""
+
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Machine = Annotated[str, typer.Option(help="Machine type; else the profile's first.")]
+ModeName = Annotated[str, typer.Option(help="fast | long; else fast.")]
+Profile = Annotated[str, typer.Argument(help="A profile's name; left out: a list of them.")]
+Wished = Annotated[int, typer.Option(min=0, show_default=False, help="Else the profile's wish.")]
+Fixed = Annotated[int, typer.Option(min=0, show_default=False, help="Else the planner's choice.")]
+Limit = Annotated[float, typer.Option(min=0, show_default=False, help="Else as configured.")]
+
+app = typer.Typer()
+profile_app = typer.Typer(
+    help="Make a profile of a hub model; check those that there are.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(profile_app, name="profile")
+
+
+@app.command()
+def plan(
+    profile: Profile = "",
+    machine: Machine = "",
+    mode: ModeName = "",
+    context: Wished = 0,
+    concurrency: Wished = 0,
+    tp: Fixed = 0,
+    dcp: Fixed = 0,
+    kv: Annotated[str, typer.Option(help="Type of the KV cache: auto | bf16 | fp8.")] = "auto",
+    zone: Annotated[str, typer.Option(help="Zone whose rate is taken; else the first.")] = "",
+    provisioning: Annotated[str, typer.Option(help="spot | flex-start | on-demand")] = "spot",
+    hours: Limit = 0,
+    budget: Limit = 0,
+    checkpoint: Annotated[str, typer.Option(help="Folder of the weights, for exact sizes.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="All profiles, all machines.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Will it fit, with which flags, at what price: before any money is spent."""
+    from mayfly.commands import plan as command
+
+    if everything:
+        command.run_all(as_json=as_json)
+        return
+    wanted = command.Wanted(
+        profile=profile,
+        machine=machine,
+        mode=mode,
+        context=context,
+        concurrency=concurrency,
+        tp=tp,
+        dcp=dcp,
+        kv=kv,
+        zone=zone,
+        provisioning=provisioning,
+        hours=hours,
+        budget=budget,
+        checkpoint=checkpoint,
+    )
+    command.run(wanted, as_json=as_json)
+
+
+@profile_app.command("new")
+def profile_new(
+    model: Annotated[str, typer.Argument(help="A hub id, organisation/name.")],
+    name: Annotated[str, typer.Option(help="Else the model's name as a slug.")] = "",
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit of the hub.")] = "main",
+) -> None:
+    """Write a profile from what the hub says of a model."""
+    from mayfly.commands import profile as command
+
+    command.new(model, name=name, revision=revision)
+
+
+@profile_app.command("check")
+def profile_check(as_json: Json = False) -> None:
+    """Check every profile: schema, config, flags, sizes, and that it fits where it is offered."""
+    from mayfly.commands import profile as command
+
+    command.check(as_json=as_json)

@@ -1,0 +1,239 @@
+"""Which engine settings serve a wish on a machine, and why: a profile's flags are computed here.
+
+Two modes. `fast`: no decode context parallelism, a short context, many requests. `long`: the full
+context, with as little context parallelism as reaches it. Each stands by itself.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from mayfly.fit import (
+    GIB,
+    RESERVE_GIB_PER_1024_TOKENS,
+    RESERVE_HIDDEN,
+    Fit,
+    FitError,
+    KvType,
+    Setup,
+    fit_shape,
+    refuse,
+    repeated_ranks,
+    request_bytes,
+    reserve_gib,
+    weights_bytes,
+)
+from mayfly.machines import GPUS, MachineType
+from mayfly.shape import Shape
+
+MODES = ("fast", "long")
+
+# What the arithmetic may be wrong by. A context that needs it would be refused after two minutes
+# on a rented machine.
+MARGIN_GIB = 0.3
+MOST_UTIL = 0.96
+# From the most comfortable to the most frugal: utilisation, tokens of a prefill step. 0.92 is the
+# engine's default; above 0.96 eight ranks have not been seen to start.
+RUNGS = ((0.92, 8192), (0.92, 2048), (0.94, 2048), (MOST_UTIL, 2048))
+FEWEST_SEQS = 8
+LEAST_CONTEXT = 2048
+CONTEXT_STEP = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """The longest context in tokens, and how many requests the engine takes at a time."""
+
+    context_tokens: int
+    concurrency: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a profile or a user fixes; None leaves it to the planner.
+
+    util: the most. weights: bytes a GPU, exact.
+    """
+
+    tp: int | None = None
+    dcp: int | None = None
+    util: float | None = None
+    kv_dtype: KvType = "auto"
+    weights: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One mode on one machine. context: tokens, what is served; reached: as long as was wished."""
+
+    mode: str
+    setup: Setup
+    fit: Fit
+    context: int
+    reached: bool
+    reasons: tuple[tuple[str, str], ...]
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """For `vllm serve`, in a fixed order."""
+        return tuple(flag for flag, _ in self.reasons if flag.startswith("--"))
+
+
+def choose(
+    shape: Shape, machine: MachineType, mode: str, wish: Wish, engine: str, limits: Limits
+) -> Choice:
+    """The settings for one mode on a machine: on all of its GPUs where the engine can.
+
+    Less than the wished context is served where no more fits. Raises FitError where nothing does.
+    """
+    tp = limits.tp or _most_ranks(shape, machine, engine)
+    wished = min(wish.context_tokens, shape.max_context or wish.context_tokens)
+    best: Choice | None = None
+    for setup in _setups(shape, tp, mode, wish, limits):
+        refuse(shape, setup, engine, GPUS[machine.gpu].capability)
+        found = _on_rungs(shape, machine, mode, setup, wished, engine, limits)
+        if found.reached:
+            return found
+        if best is None or found.context > best.context:
+            best = found
+    assert best is not None  # _setups yields once or more
+    if best.context < LEAST_CONTEXT:
+        raise FitError(_too_large(best, machine))
+    return best
+
+
+def _most_ranks(shape: Shape, machine: MachineType, engine: str) -> int:
+    """All GPUs, or as many as the model can be cut over."""
+    refused: FitError | None = None
+    for tp in range(machine.gpus, 0, -1):
+        try:
+            refuse(shape, Setup(tp=tp), engine)
+        except FitError as error:
+            refused = refused or error
+        else:
+            return tp
+    raise refused or FitError(f"{machine.name} has no GPU")
+
+
+def _setups(shape: Shape, tp: int, mode: str, wish: Wish, limits: Limits) -> Iterator[Setup]:
+    """What to try, in this order: little context parallelism first, then many requests."""
+    most = repeated_ranks(shape, tp) if mode == "long" else 1
+    sizes = [limits.dcp] if limits.dcp else [2**n for n in range(most.bit_length())]
+    for dcp in sizes:
+        seqs = wish.concurrency
+        while True:
+            yield Setup(tp=tp, dcp=dcp, seqs=seqs, kv_dtype=limits.kv_dtype)
+            if seqs <= FEWEST_SEQS:
+                break
+            seqs = max(FEWEST_SEQS, seqs // 2)
+
+
+def _on_rungs(
+    shape: Shape,
+    machine: MachineType,
+    mode: str,
+    setup: Setup,
+    wished: int,
+    engine: str,
+    limits: Limits,
+) -> Choice:
+    """The first rung that has the room, else the last."""
+    weights = limits.weights or weights_bytes(shape, setup.tp)
+    gpu = GPUS[machine.gpu]
+    for rung, (util, batched) in enumerate(RUNGS):
+        at = replace(setup, util=min(util, limits.util or MOST_UTIL), batched_tokens=batched)
+        reserve = reserve_gib(shape, at, engine, gpu.capability)
+        fit = fit_shape(shape, at, gpu.gib, weights, reserve)
+        surely = fit_shape(shape, at, gpu.gib, weights, reserve + MARGIN_GIB)
+        # Large prefill steps are for where two requests of full length fit all the same.
+        if surely.kv_tokens >= (2 if rung == 0 else 1) * wished:
+            break
+    reached = surely.kv_tokens >= wished
+    context = wished if reached else _round(surely.max_context)
+    return Choice(
+        mode=mode,
+        setup=at,
+        fit=fit,
+        context=context,
+        reached=reached,
+        reasons=_reasons(shape, machine, at, context, wished),
+    )
+
+
+def _round(context: int) -> int:
+    """A context people can remember."""
+    step = CONTEXT_STEP if context >= 2 * CONTEXT_STEP else 1024
+    return context // step * step
+
+
+def frontier(shape: Shape, choice: Choice) -> list[tuple[int, int]]:
+    """(context, requests of that length at a time) for one mode, from 1,024 tokens up."""
+    room = max(0.0, choice.fit.kv_gib) * GIB
+    contexts = [2**n for n in range(10, 31) if 2**n < choice.context]
+    return [
+        (
+            tokens,
+            min(
+                choice.setup.seqs,
+                math.floor(room / request_bytes(shape.cache, tokens, choice.setup)),
+            ),
+        )
+        for tokens in (*contexts, choice.context)
+    ]
+
+
+def _too_large(best: Choice, machine: MachineType) -> str:
+    fit, gpu = best.fit, GPUS[machine.gpu]
+    return (
+        f"{fit.weights_gib:.1f} GiB of weights and {fit.reserve_gib:.1f} for the engine leave no "
+        f"context in {best.setup.util:g} of a GPU's {gpu.gib:.1f} GiB"
+    )
+
+
+def _reasons(
+    shape: Shape, machine: MachineType, setup: Setup, context: int, wished: int
+) -> tuple[tuple[str, str], ...]:
+    """Each flag with its reason."""
+    ranks = "one GPU holds it whole" if setup.tp == 1 else f"{setup.tp} GPUs share every layer"
+    idle = machine.gpus - setup.tp
+    if idle:
+        ranks += f"; {idle} stay idle, the model cannot be cut over all {machine.gpus}"
+    found = [(f"--tensor-parallel-size={setup.tp}", ranks)]
+    if setup.dcp > 1:
+        why = f"{repeated_ranks(shape, setup.tp)} ranks keep the same KV heads: {setup.dcp} of them"
+        found.append(
+            (f"--decode-context-parallel-size={setup.dcp}", f"{why} share the context out")
+        )
+    found += [
+        (f"--max-model-len={context}", _why_context(context, wished, shape)),
+        (f"--gpu-memory-utilization={setup.util}", _why_util(setup)),
+        (f"--max-num-seqs={setup.seqs}", "more would cost memory for CUDA graphs and sampling"),
+        (
+            f"--max-num-batched-tokens={setup.batched_tokens}",
+            "a prefill step; 1,024 more cost "
+            f"{RESERVE_GIB_PER_1024_TOKENS * shape.hidden / RESERVE_HIDDEN:.2f} GiB of context",
+        ),
+    ]
+    if setup.kv_dtype == "fp8":
+        found.append(("--kv-cache-dtype=fp8", "asked for: half the bytes of each token"))
+    elif shape.kv_type:
+        found.append(
+            (
+                "--kv-cache-dtype=bfloat16",
+                "the checkpoint asks for an fp8 KV cache: A100 has none, context parallelism "
+                "refuses it, and H100 has garbled long talks with it",
+            )
+        )
+    return tuple(found)
+
+
+def _why_context(context: int, wished: int, shape: Shape) -> str:
+    if context < wished:
+        return f"the longest that surely fits; {wished:,} were wished"
+    return "the model's own limit" if context == shape.max_context else "as wished"
+
+
+def _why_util(setup: Setup) -> str:
+    if setup.util <= RUNGS[0][0]:
+        return "the engine's default: there is room enough"
+    return "above the engine's default: the context needs the room"

@@ -1,0 +1,217 @@
+"""The plan of a profile on a machine: will it fit, with which flags, at what price, until when.
+
+Pure: no call to any cloud. Every figure belongs to one mode; nothing joins figures of both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mayfly import measured, pricing
+from mayfly.config import KEYS
+from mayfly.fit import GIB, FitError
+from mayfly.machines import GPU_MACHINES, GPUS, MACHINES, MachineType
+from mayfly.modes import MODES, Choice, Limits, frontier
+from mayfly.profile import Profile
+
+DEFAULT_HOURS = float(str(KEYS["maxHours"]))
+DEFAULT_MODE = str(KEYS["mode"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """What to plan. hours: the session's longest life; budget_usd: ends it sooner if it is less."""
+
+    profile: Profile
+    machine: str
+    mode: str = DEFAULT_MODE
+    provisioning: str = "spot"
+    zone: str = ""
+    hours: float = DEFAULT_HOURS
+    budget_usd: float | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+def plan(ask: Ask) -> dict[str, Any]:
+    """The plan as plain data. `fits` is False, with `reasons` and `nearest`, where it does not."""
+    shown: dict[str, Any] = {
+        "profile": ask.profile.name,
+        "model": ask.profile.model,
+        "machine": ask.machine,
+        "gpus": f"{MACHINES[ask.machine].gpus} x {MACHINES[ask.machine].gpu}",
+        "engine": f"vLLM {ask.profile.engine.vllm}",
+        "mode": ask.mode,
+    }
+    modes, refusals = {}, {}
+    for mode in MODES:
+        try:
+            choice = ask.profile.choose(ask.machine, mode, ask.limits)
+        except FitError as error:
+            refusals[mode] = str(error)
+            continue
+        modes[mode] = _mode(ask.profile, ask.machine, choice)
+    price = _price(ask)
+    if ask.mode not in modes:
+        refused = refusals[ask.mode]
+        return {**shown, "fits": False, "reasons": [refused], "nearest": nearest(ask), **price}
+    return {
+        **shown,
+        "fits": True,
+        **{key: value for key, value in modes[ask.mode].items() if key in _TOP},
+        **price,
+        "modes": modes,
+    }
+
+
+_TOP = (
+    *("weights_gib_per_gpu", "kv_gib_per_gpu", "kv_tokens", "max_context", "max_concurrency"),
+    *("flags", "reasons"),
+)
+
+
+def _mode(profile: Profile, machine: str, choice: Choice) -> dict[str, Any]:
+    """One mode's own figures, none of which is the other's. GiB are a GPU's."""
+    fit, setup, shape = choice.fit, choice.setup, profile.shape
+    assert shape is not None  # or there would be no choice
+    return {
+        "max_context": choice.context,
+        "context_as_wished": choice.reached,
+        "max_concurrency": round(fit.kv_tokens / choice.context, 2),
+        "max_requests": setup.seqs,
+        "weights_gib_per_gpu": round(fit.weights_gib, 2),
+        "reserve_gib_per_gpu": round(fit.reserve_gib, 2),
+        "kv_gib_per_gpu": round(fit.kv_gib, 2),
+        "kv_bytes_per_token": fit.kv_bytes_per_token,
+        "kv_tokens": fit.kv_tokens,
+        "tensor_parallel": setup.tp,
+        "context_parallel": setup.dcp,
+        "flags": list(profile.flags(machine, choice)),
+        "reasons": [f"{flag}: {why}" for flag, why in choice.reasons],
+        "frontier": [list(point) for point in frontier(shape, choice)],
+        "speed": _speed(profile, machine, choice),
+    }
+
+
+def _speed(profile: Profile, machine: str, choice: Choice) -> dict[str, Any]:
+    """Decode speed by requests at a time, and what that figure rests on."""
+    setup = choice.setup
+    row = measured.find(profile.config, MACHINES[machine].gpu, setup.tp, setup.dcp)
+    if row is None:
+        shared = (
+            "context parallelism costs speed that " if setup.dcp > 1 else "this layout's speed "
+        )
+        basis = f"not measured: {shared}nobody has measured on {setup.tp} x {MACHINES[machine].gpu}"
+        return {"tok_s_per_request": None, "basis": basis}
+    return {
+        "tok_s_per_request": {str(k): v for k, v in row.tok_s_per_request.items()},
+        "basis": row.basis,
+    }
+
+
+def _price(ask: Ask) -> dict[str, Any]:
+    """Rate with its source, and when the session ends in any case."""
+    machine = MACHINES[ask.machine]
+    zone = ask.zone or machine.zones[0]
+    rate = pricing.lookup(ask.machine, zone, ask.provisioning)
+    hours, total = ask.hours, None
+    if rate:
+        if ask.budget_usd is not None:
+            hours = min(hours, ask.budget_usd / rate.usd_per_h)
+        total = round(hours * rate.usd_per_h, 2)
+    return {
+        "zone": zone,
+        "provisioning": ask.provisioning,
+        "usd_per_hour": rate.usd_per_h if rate else None,
+        "rate_source": rate.source if rate else None,
+        "rate_date": rate.date if rate else None,
+        "deadline_hours": round(hours, 2),
+        "total_usd": total,
+        "other_rates": _other_rates(ask, zone),
+    }
+
+
+def _other_rates(ask: Ask, zone: str) -> list[dict[str, Any]]:
+    """What the same machine costs elsewhere or under another model, cheapest first."""
+    here = (zone, zone.rpartition("-")[0])
+    rows = [
+        rate
+        for rate in pricing.shipped()
+        if rate.machine == ask.machine
+        and not (rate.place in here and rate.provisioning == ask.provisioning)
+    ]
+    return [
+        {
+            "usd_per_hour": rate.usd_per_h,
+            "place": rate.place,
+            "provisioning": rate.provisioning,
+            "rate_source": rate.source,
+            "rate_date": rate.date,
+        }
+        for rate in sorted(rows, key=lambda rate: rate.usd_per_h)
+    ]
+
+
+def nearest(ask: Ask) -> dict[str, Any]:
+    """The smallest change that fits: free parallelism on this machine, another machine, more."""
+    profile = ask.profile
+    if ask.limits != Limits():
+        here = _fits_on(ask, ask.machine)
+        if here:
+            return {"machine": ask.machine, "command": _command(ask, ask.machine), **here}
+    for machine in sorted(GPU_MACHINES, key=lambda name: _size(MACHINES[name])):
+        found = _fits_on(ask, machine)
+        if found:
+            return {"machine": machine, "command": _command(ask, machine), **found}
+    return several(profile)
+
+
+def _fits_on(ask: Ask, machine: str) -> dict[str, Any] | None:
+    try:
+        choice = ask.profile.choose(machine, ask.mode)
+    except FitError:
+        return None
+    return {"max_context": choice.context, "machines": 1}
+
+
+def _size(machine: MachineType) -> tuple[float, float]:
+    return machine.gpus * GPUS[machine.gpu].gib, GPUS[machine.gpu].gib
+
+
+def _command(ask: Ask, machine: str) -> str:
+    return f"mayfly plan {ask.profile.name} --machine {machine} --mode {ask.mode}"
+
+
+def several(profile: Profile) -> dict[str, Any]:
+    """How many machines of a kind would hold the weights together: arithmetic, nothing mayfly does.
+
+    A tenth of the memory stays free for the engine.
+    """
+    weights_gib = profile.size_gb * 1e9 / GIB
+    whole = [name for name in GPU_MACHINES if MACHINES[name].gpus == 8]
+    needed = {name: math.ceil(weights_gib / (0.9 * _size(MACHINES[name])[0])) for name in whole}
+    fewest = min(needed, key=lambda name: (needed[name], _size(MACHINES[name])))
+    others = ", ".join(f"{count} x {name}" for name, count in needed.items())
+    return {
+        "machine": fewest,
+        "machines": needed[fewest],
+        "command": None,
+        "note": f"{weights_gib:,.0f} GiB of weights need at least {others}. mayfly uses one.",
+    }
+
+
+def every_fit(profiles: Mapping[str, Profile], mode: str) -> list[dict[str, Any]]:
+    """One mode of every profile on every machine: a row each, in the order of both tables."""
+    rows = []
+    for profile in profiles.values():
+        for machine in GPU_MACHINES:
+            row: dict[str, Any] = {"profile": profile.name, "machine": machine}
+            try:
+                choice = profile.choose(machine, mode)
+            except FitError as error:
+                rows.append({**row, "fits": False, "reason": str(error)})
+                continue
+            rows.append({**row, "fits": True, **_mode(profile, machine, choice)})
+    return rows
