@@ -91,7 +91,9 @@ def result(figures: dict[str, inputs.Figure]) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="the JSON; .md and .svg go beside it")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the JSON; .md and .svg go beside it"
+    )
     options = parser.parse_args()
     try:
         said = result(inputs.read())

@@ -55,7 +55,15 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def overview(rows: list[dict[str, Any]]) -> str:
-    head = ["profile", "machine", "min", "best", "worst", "without any improvement", "not 4 because"]
+    head = [
+        "profile",
+        "machine",
+        "min",
+        "best",
+        "worst",
+        "without any improvement",
+        "not 4 because",
+    ]
     keys = ("minutes_to_ready", "minutes_best", "minutes_worst", "minutes_without_any")
     return table(
         head,
@@ -80,7 +88,14 @@ def improvements(row: dict[str, Any]) -> str:
     lines = [["all", f"{whole:.1f}", "", ""], ["none", f"{none:.1f}", "", ""]]
     for name, lacking in row["minutes_without"].items():
         only = row["minutes_with_only"][name]
-        lines.append([name, "", f"{lacking:.1f} ({lacking - whole:+.1f})", f"{only:.1f} ({only - none:+.1f})"])
+        lines.append(
+            [
+                name,
+                "",
+                f"{lacking:.1f} ({lacking - whole:+.1f})",
+                f"{only:.1f} ({only - none:+.1f})",
+            ]
+        )
     head = ["Kimi K2.5 on a3-highgpu-8g, minutes", "", "all but this one", "this one alone"]
     return table(head, lines)
 

@@ -97,6 +97,8 @@ def settings(case: dict[str, Any], root: Path) -> dict[str, str]:
         "MAYFLY_SERVE_FLAGS": json.dumps(flags(MODEL, case.get("flags", []))),
         "MAYFLY_SAFE_FLAGS": "[]",
         "MAYFLY_MODE": "fast",
+        "MAYFLY_START_S": "1800",
+        "MAYFLY_WEIGHTS_URI": "gs://measured/weights",
         "MAYFLY_LOAD_FORMAT": case["load_format"],
     }
 
