@@ -1,4 +1,4 @@
-"""Minutes from `create` to `ready`, for each profile and machine, from measured and published parts.
+"""Minutes from `create` to `ready` for each profile and machine, from measured and published parts.
 
     python bench/coldstart.py --out docs/results/cold-start.json
 
@@ -91,9 +91,7 @@ def result(figures: dict[str, inputs.Figure]) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--out", type=Path, required=True, help="the JSON; .md and .svg go beside it"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="JSON; .md and .svg go beside it")
     options = parser.parse_args()
     try:
         said = result(inputs.read())

@@ -97,7 +97,7 @@ def archive(folder: Path) -> Iterator[Figure]:
 
 
 def stages(folder: Path) -> Iterator[Figure]:
-    """Stages without bulk, as the demo's node ran them: a local cloud, so without a network's delay."""
+    """Stages without bulk, as the demo's node ran them, so without a network's delay."""
     said = json.loads((folder / STAGES).read_text())
     for name in ("boot.sh", "ram", "gib", "config", "caches"):
         source = f"{STAGES}, measured {said['date']}: the demo's node on the local cloud"
@@ -121,7 +121,7 @@ def starts(folder: Path) -> Iterator[Figure]:
 
 def imports(cases: Mapping[str, dict[str, Any]]) -> Iterator[Figure]:
     marks = [cases[name]["marks"]["load_begins"] for name in ("workers", "overlap-workers-60")]
-    source = f"{START}, case workers: process start to 'Starting to load model', a worker process as with TP"
+    source = f"{START}, case workers: to 'Starting to load model', a worker process as with TP"
     yield Figure("imports", marks[0], "s", source, min(marks), max(marks))
 
 
