@@ -3,7 +3,8 @@
 Two steps, the same for root and for anybody else. First, with root's power (real, or in a user
 namespace of our own), the machine's file tree is put together and becomes the root. Then a second
 user namespace is entered, as nobody where we were real root: there every mount of the first step
-is locked, so root in the machine can neither lift nor rewrite it.
+is locked, so root in the machine can neither lift nor rewrite it. Anybody else can lend a machine
+one identity, their own; real root lends it a few, which a unit's DynamicUser= then really takes.
 
 The exit status says how the machine ended (ENDED_*), as its launcher wants to know.
 """
@@ -34,11 +35,14 @@ def main() -> int:
     if kernel.is_real_root():
         kernel.unshare(kernel.CLONE_NEWNS)
         assemble(spec)
+        give_identities = kernel.identity_giver()
         kernel.become(kernel.UNPRIVILEGED_ID, kernel.UNPRIVILEGED_ID)
+        kernel.unshare(kernel.MACHINE_NAMESPACES)
+        give_identities()
     else:
         kernel.unshare_as_root(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS)
         assemble(spec)
-    kernel.unshare_as_root(kernel.MACHINE_NAMESPACES)
+        kernel.unshare_as_root(kernel.MACHINE_NAMESPACES)
     kernel.die_with_parent()  # a change of identity forgets it
     child = os.fork()  # the first process of the new pid namespace
     if child == 0:

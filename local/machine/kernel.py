@@ -7,6 +7,7 @@ import ctypes
 import os
 import signal
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
@@ -28,6 +29,10 @@ MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 
 UNPRIVILEGED_ID = 65534  # nobody, nogroup: who a machine is outside where we are root
+# Where we are root a machine has more identities: what systemd hands out for DynamicUser= inside,
+# and outside as many that no system gives to anybody.
+DYNAMIC_IDS = range(61184, 61198)
+_SPARE_ID = 65520
 ENDED_POWER_OFF = 10  # exit statuses of a machine's cradle
 ENDED_REBOOT = 11
 ENDED_CRASH = 12
@@ -44,6 +49,8 @@ _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 _MOUNT_ATTR_RDONLY = 1
 _SYS_MOUNT_SETATTR = 442  # the same number on every architecture
+_SYS_PIDFD_GETFD = 438
+_SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -129,13 +136,49 @@ def die_with_parent() -> None:
 
 def is_real_root() -> bool:
     """Root that can become somebody else: in a namespace that maps root alone it cannot."""
-    if os.geteuid() != 0:
-        return False
-    for line in Path("/proc/self/uid_map").read_text().splitlines():
-        first, _, count = (int(word) for word in line.split())
-        if first <= UNPRIVILEGED_ID < first + count:
-            return True
-    return False
+    return os.geteuid() == 0 and is_mapped(_SPARE_ID) and is_mapped(UNPRIVILEGED_ID)
+
+
+def is_mapped(identity: int) -> bool:
+    """Whether there is such a user, and such a group, in this user namespace."""
+    return all(_in_map(identity, Path("/proc/self", name)) for name in ("uid_map", "gid_map"))
+
+
+def _in_map(identity: int, path: Path) -> bool:
+    rows = [[int(word) for word in line.split()] for line in path.read_text().splitlines()]
+    return any(first <= identity < first + count for first, _, count in rows)
+
+
+def identity_giver() -> Callable[[], None]:
+    """Call it as real root; what it returns, once we are nobody and in a user namespace of our own.
+
+    A process that stays root meanwhile maps root there to nobody, and DYNAMIC_IDS to spare ones.
+    """
+    asked, ask = os.pipe()
+    parent, child = os.getpid(), os.fork()
+    if child == 0:
+        os.close(ask)
+        os._exit(_give_identities(parent) if os.read(asked, 1) else 0)
+    os.close(asked)
+
+    def give() -> None:
+        os.write(ask, b"1")
+        os.close(ask)
+        if os.waitpid(child, 0)[1] != 0:
+            raise OSError(1, "the machine's identities could not be mapped")
+
+    return give
+
+
+def _give_identities(pid: int) -> int:
+    rows = ((0, UNPRIVILEGED_ID, 1), (DYNAMIC_IDS.start, _SPARE_ID, len(DYNAMIC_IDS)))
+    text = "".join(f"{inside} {outside} {count}\n" for inside, outside, count in rows)
+    try:
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{pid}/{name}").write_text(text)
+    except OSError:
+        return 1
+    return 0
 
 
 def become(uid: int, gid: int) -> None:
@@ -146,14 +189,53 @@ def become(uid: int, gid: int) -> None:
     _check(_libc.prctl(_PR_SET_DUMPABLE, ctypes.c_ulong(1), 0, 0, 0), "prctl")
 
 
+def switch_to(number: int) -> None:
+    """Become this uid and gid, in no other group; the powers of root go with root."""
+    os.setgroups([])
+    os.setresgid(number, number, number)
+    os.setresuid(number, number, number)
+
+
+def bound_capabilities(kept: frozenset[int]) -> None:
+    """Nothing that is started from here on gains a capability but those in `kept`."""
+    for capability in {*range(64)} - kept:  # past the last that this kernel knows it only fails
+        _libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0)
+
+
 def drop_capabilities() -> None:
-    """Keep the uid, lose every power that comes with it, for good."""
-    for capability in range(64):
-        if _libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) != 0:
-            break  # past the last one that this kernel knows
+    """Keep the uid, lose every power that comes with it."""
     header = struct.pack("Ii", _CAPSET_VERSION_3, 0)
     _check(_libc.capset(header, bytes(24)), "capset")
+
+
+def forbid_new_privileges() -> None:
+    """No set-uid program gives any, for good."""
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), 0, 0, 0), "prctl")
+
+
+def seccomp(operation: int, flags: int, program: bytes) -> int:
+    """seccomp(2) with a filter: eight bytes an instruction."""
+    buffer = ctypes.create_string_buffer(program)
+    header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
+    result = _libc.syscall(
+        ctypes.c_long(_SYS_SECCOMP[os.uname().machine]),
+        ctypes.c_uint(operation),
+        ctypes.c_uint(flags),
+        header,
+    )
+    _check(min(int(result), 0), "seccomp")
+    return int(result)
+
+
+def descriptor_of(pid: int, number: int) -> int:
+    """Our own copy of another process's descriptor: pidfd_getfd(2)."""
+    process = os.pidfd_open(pid)
+    try:
+        result = _libc.syscall(ctypes.c_long(_SYS_PIDFD_GETFD), process, number, 0)
+    finally:
+        os.close(process)
+    _check(min(int(result), 0), "pidfd_getfd")
+    return int(result)
 
 
 def reboot(command: int) -> None:

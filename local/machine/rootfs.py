@@ -38,7 +38,7 @@ stub.main()
 """
 UNCOVERED = ("ldconfig", "gsutil")  # their stand-ins run the real ones
 INSTALLED_LATER = ("nvidia-smi",)  # comes and goes with its package: not on PATH by itself
-OWN_MODES = {"root": 0o700, "tmp": 0o1777, "var/tmp": 0o1777}
+OWN_MODES = {"root": 0o700, "tmp": 0o1777, "var/tmp": 0o1777, "etc/shadow": 0o640}
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,27 @@ def make(directory: Path, files: dict[str, str | bytes], extra: list[Path]) -> l
     for name in ("usr-local/bin", "usr-local/sbin", "usr-local/lib", "state"):
         (directory / name).mkdir(parents=True)
     make_machinery(directory / "machinery")
-    for name, mode in OWN_MODES.items():
-        (disk / name).chmod(mode)
     mounts = [*system_mounts(disk), *etc_mounts(disk)]
     mounts += own_mounts(directory)
     trees = [*python_trees(), environment_tree(), *extra]
     mounts += [mount for tree in trees for mount in shown(disk, directory, tree, mounts)]
     for name, content in files.items():
         write_file(directory, name, content)
+    for name in ("disk", "usr-local", "machinery"):
+        open_to_all(directory / name)
+    for name, mode in OWN_MODES.items():
+        if (disk / name).exists():
+            (disk / name).chmod(mode)
     return mounts
+
+
+def open_to_all(top: Path) -> None:
+    """As an image has it: whoever runs inside may read, also where our own umask is strict."""
+    for folder, _, files in os.walk(top):
+        for path in (Path(folder), *(Path(folder, name) for name in files)):
+            if not path.is_symlink():
+                mode = path.stat().st_mode
+                path.chmod(mode | 0o444 | (0o111 if mode & 0o100 else 0))
 
 
 def system_mounts(disk: Path) -> list[Mount]:

@@ -6,9 +6,9 @@ import sys
 PROGRAM = """
 import os, sys
 sys.path[:0] = [{guest!r}, {machine!r}]
-import kernel, spawn
+import confine, kernel
 kernel.bind({image!r}, {shown!r})
-spawn.own_tmp({tmp!r})
+confine.cover({tmp!r}, 0o1777)
 print(sorted(os.listdir({tmp!r})), open({shown!r} + "/module.py").read())
 try:
     open({shown!r} + "/new", "w")

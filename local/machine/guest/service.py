@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import spawn
+from addresses import Gate
 from loop import Lines, Loop
 from units import Command, Unit
 
@@ -220,11 +221,14 @@ class Service:
 
     def _run(self, text: str, ended: Callable[[int], None], *, main: bool) -> None:
         assert self._around is not None
-        argv = Command.parse(text).expand(self._around.environment)
+        command = Command.parse(text)
         reader, writer = os.pipe()
-        pid = spawn.spawn(self.unit, argv, self._around, writer)
+        started = spawn.spawn(self.unit, command, self._around, writer)
         os.close(writer)
-        name = self.unit.value("SyslogIdentifier") or os.path.basename(argv[0])
+        pid = started.pid
+        if started.listener is not None:
+            Gate(self.host.loop, started.listener, self._around.rules)
+        name = self.unit.value("SyslogIdentifier") or os.path.basename(command.argv[0])
         lines = Lines(
             self.host.loop, reader, lambda line: self.host.log(self.unit, (name, pid), line)
         )

@@ -4,21 +4,18 @@ import contextlib
 import os
 import resource
 import shlex
-import shutil
 import signal
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import confine
+import directories
 import kernel
-from units import Unit, environment_file
+import seccomp
+from addresses import Rules
+from identity import ROOT, Identity, assume, identity_of
+from units import Command, Unit, environment_file
 
-DIRECTORIES = {
-    "RuntimeDirectory": "/run",
-    "StateDirectory": "/var/lib",
-    "CacheDirectory": "/var/cache",
-    "LogsDirectory": "/var/log",
-}
 _LIMITS = {
     "LimitNOFILE": resource.RLIMIT_NOFILE,
     "LimitMEMLOCK": resource.RLIMIT_MEMLOCK,
@@ -27,6 +24,7 @@ _LIMITS = {
     "LimitSTACK": resource.RLIMIT_STACK,
 }
 EXIT_CHDIR, EXIT_EXEC, EXIT_NAMESPACE, EXIT_STDOUT = 200, 203, 226, 209  # systemd's own
+_OF_INIT = (signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class SpawnError(Exception):
@@ -38,19 +36,52 @@ class Surroundings:
     """What a unit's processes are given, worked out once for each start."""
 
     environment: dict[str, str]
-    writable: list[str] = field(default_factory=list)
+    identity: Identity = ROOT
+    rules: Rules = field(default_factory=Rules)
+    view: confine.View = field(default_factory=confine.View)
     own: list[str] = field(default_factory=list)  # directories to remove when it stops
 
 
 def prepare(unit: Unit, invocation: str, base: dict[str, str]) -> Surroundings:
     """Directories, credentials, environment. Raises SpawnError."""
-    around = Surroundings({**base, "INVOCATION_ID": invocation})
-    make_directories(unit, around)
-    load_credentials(unit, around)
-    user = unit.value("User") or ("nobody" if unit.flag("DynamicUser") else "")
-    if user:
-        home = "/root" if user == "root" else "/"
-        around.environment |= {"USER": user, "LOGNAME": user, "HOME": home}
+    who = identity_of(unit)
+    around = Surroundings({**base, "INVOCATION_ID": invocation}, who, Rules.of(unit))
+    try:
+        _make_directories(unit, around)
+    except OSError as error:
+        reason = f"{error.strerror}: {error.filename}"
+        raise SpawnError(f"Failed to set up special execution directory: {reason}") from error
+    try:
+        credentials = directories.load_credentials(unit, who)
+    except OSError as error:
+        reason = f"{error.strerror}: {error.filename}"
+        raise SpawnError(f"Failed to set up credentials: {reason}") from error
+    if credentials:
+        around.environment["CREDENTIALS_DIRECTORY"] = str(credentials)
+        around.own.append(str(credentials))
+        around.view.readable.append(str(credentials))
+    _set_environment(unit, around)
+    return around
+
+
+def _make_directories(unit: Unit, around: Surroundings) -> None:
+    for key in directories.BASES:
+        made = directories.make(unit, around.identity, key)
+        if made:
+            name = key.removesuffix("Directory").upper() + "_DIRECTORY"
+            around.environment[name] = ":".join(str(plain) for plain, _ in made)
+        around.view.writable += [str(real) for plain, real in made if plain == real]
+        around.view.private += [real for plain, real in made if plain != real]
+        if key == "RuntimeDirectory" and unit.value("RuntimeDirectoryPreserve", "no") == "no":
+            around.own += [str(real) for _, real in made]
+
+
+def _set_environment(unit: Unit, around: Surroundings) -> None:
+    """In systemd's order: manager, user, Environment=, the files, and then what is unset."""
+    if unit.value("User") or unit.flag("DynamicUser"):
+        home = "/root" if around.identity.is_root else "/"
+        name = around.identity.name
+        around.environment |= {"USER": name, "LOGNAME": name, "HOME": home}
     for line in unit.values("Service", "Environment"):
         around.environment |= environment_file("\n".join(shlex.split(line)))
     for path in unit.values("Service", "EnvironmentFile"):
@@ -64,96 +95,114 @@ def prepare(unit: Unit, invocation: str, base: dict[str, str]) -> Surroundings:
                 ) from error
     for name in unit.words("Service", "UnsetEnvironment"):
         around.environment.pop(name, None)
-    return around
 
 
-def make_directories(unit: Unit, around: Surroundings) -> None:
-    for key, base in DIRECTORIES.items():
-        mode = int(unit.value(f"{key}Mode", "0755"), 8)
-        paths = []
-        for name in unit.words("Service", key):
-            path = Path(base, name)
-            path.mkdir(parents=True, exist_ok=True)
-            path.chmod(mode)
-            paths.append(str(path))
-        if paths:
-            around.environment[_variable(key)] = ":".join(paths)
-            around.writable += paths
-        if key == "RuntimeDirectory" and unit.value("RuntimeDirectoryPreserve", "no") == "no":
-            around.own += paths
+@dataclass(frozen=True)
+class Started:
+    """pid, and the descriptor where its calls ask for permission (addresses.Gate), if they do."""
+
+    pid: int
+    listener: int | None
 
 
-def _variable(key: str) -> str:
-    return key.removesuffix("Directory").upper() + "_DIRECTORY"
-
-
-def load_credentials(unit: Unit, around: Surroundings) -> None:
-    items = unit.values("Service", "LoadCredential")
-    folder = Path("/run/credentials", unit.name)
-    shutil.rmtree(folder, ignore_errors=True)
-    if not items:
-        return
-    folder.mkdir(parents=True, mode=0o700)
-    for item in items:
-        name, _, source = item.partition(":")
-        try:
-            (folder / name).write_bytes(Path(source or name).read_bytes())
-        except OSError as error:
-            raise SpawnError(f"Failed to set up credentials: {error.strerror}: {source}") from error
-        (folder / name).chmod(0o400)
-    around.environment["CREDENTIALS_DIRECTORY"] = str(folder)
-    around.own.append(str(folder))
-
-
-def spawn(unit: Unit, argv: list[str], around: Surroundings, output: int) -> int:
-    """Fork and run; returns the pid. `output` is the journal's end for this unit."""
+def spawn(unit: Unit, command: Command, around: Surroundings, output: int) -> Started:
+    """Fork and run. `output` is the journal's end for this unit."""
+    guarded = bool(around.rules.deny) and not command.privileged
+    told, tell = os.pipe()
+    waited, release = os.pipe()
     pid = os.fork()
     if pid == 0:
         status = EXIT_EXEC
+        os.close(release)  # or its end would never be seen
         try:
-            status = _child(unit, argv, around, output)
+            process = Process(unit, command, around)
+            process.surround(output)
+            if guarded:
+                os.write(tell, str(seccomp.listen()).encode())
+                os.read(waited, 1)  # until process 1 has taken the listener
+            status = process.execute()
+        except StartError as error:
+            status = error.status
+            with contextlib.suppress(OSError):
+                os.write(2, f"{unit.name}: {error}\n".encode())
         except BaseException as error:
             with contextlib.suppress(OSError):
                 os.write(2, f"{unit.name}: {error}\n".encode())
         os._exit(status)
-    return pid
+    os.close(tell)
+    os.close(waited)
+    number = os.read(told, 16) if guarded else b""
+    listener = kernel.descriptor_of(pid, int(number)) if number else None
+    os.close(told)
+    os.close(release)
+    return Started(pid, listener)
 
 
-def _child(unit: Unit, argv: list[str], around: Surroundings, output: int) -> int:
-    os.setsid()
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.umask(int(unit.value("UMask", "0022"), 8))
-    try:
-        out = _open_output(unit.value("StandardOutput", "journal"), output)
-        error_to = unit.value("StandardError", "inherit")
-        error = out if error_to == "inherit" else _open_output(error_to, output)
-    except OSError as failure:
-        os.write(2, f"Failed to set up standard output: {failure.strerror}\n".encode())
-        return EXIT_STDOUT
-    os.dup2(error, 2)
-    os.dup2(out, 1)
-    _set_limits(unit)
-    if confined(unit):
-        _confine(unit, around)
-    directory = unit.value("WorkingDirectory", "/")
-    try:
-        os.chdir("/root" if directory == "~" else directory.lstrip("-"))
-    except OSError as failure:
-        if not directory.startswith("-"):
-            os.write(2, f"Changing to the requested working directory failed: {failure}\n".encode())
-            return EXIT_CHDIR
-    if unprivileged(unit):
-        kernel.drop_capabilities()
-    try:
-        os.execvpe(argv[0], argv, around.environment)
-    except OSError as failure:
-        os.write(2, f"Failed to execute {argv[0]}: {failure.strerror}\n".encode())
-    return EXIT_EXEC
+class StartError(Exception):
+    """Why a process was not run, in systemd's words, and its exit status for that."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Process:
+    """What a new process does to itself before it runs the unit's program."""
+
+    def __init__(self, unit: Unit, command: Command, around: Surroundings) -> None:
+        self._unit, self._command, self._around = unit, command, around
+
+    def surround(self, journal: int) -> None:
+        """Everything but the last filter and the program. Raises StartError."""
+        unit = self._unit
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for number in _OF_INIT:
+            signal.signal(number, signal.SIG_DFL)
+        self._connect(journal)
+        _set_limits(unit)
+        if not self._command.privileged and confine.is_confined(unit):
+            try:
+                confine.confine(unit, self._around.identity, self._around.view)
+            except OSError as error:
+                raise StartError(EXIT_NAMESPACE, f"Failed to set up namespaces: {error}") from error
+        self._enter_directory()
+        if not self._command.privileged:
+            assume(unit, self._around.identity)
+            seccomp.restrict(unit)
+
+    def execute(self) -> int:
+        """Run the program; returns only if that fails."""
+        os.umask(int(self._unit.value("UMask", "0022"), 8))
+        argv = self._command.expand(self._around.environment)
+        try:
+            os.execvpe(argv[0], argv, self._around.environment)
+        except OSError as failure:
+            os.write(2, f"Failed to execute {argv[0]}: {failure.strerror}\n".encode())
+        return EXIT_EXEC
+
+    def _connect(self, journal: int) -> None:
+        os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+        os.dup2(journal, 1)
+        os.dup2(journal, 2)
+        try:
+            out = _open_output(self._unit.value("StandardOutput", "journal"), journal)
+            error_to = self._unit.value("StandardError", "inherit")
+            error = out if error_to == "inherit" else _open_output(error_to, journal)
+        except OSError as failure:
+            message = f"Failed to set up standard output: {failure.strerror}"
+            raise StartError(EXIT_STDOUT, message) from failure
+        os.dup2(error, 2)
+        os.dup2(out, 1)
+
+    def _enter_directory(self) -> None:
+        directory = self._unit.value("WorkingDirectory", "/")
+        try:
+            os.chdir("/root" if directory == "~" else directory.lstrip("-"))
+        except OSError as failure:
+            if not directory.startswith("-"):
+                message = f"Changing to the requested working directory failed: {failure}"
+                raise StartError(EXIT_CHDIR, message) from failure
 
 
 def _open_output(kind: str, journal: int) -> int:
@@ -178,86 +227,4 @@ def _set_limits(unit: Unit) -> None:
         hard = resource.getrlimit(limit)[1]
         if hard != resource.RLIM_INFINITY and (wanted == resource.RLIM_INFINITY or wanted > hard):
             wanted = hard  # root in a user namespace cannot go past what the host grants
-        resource.setrlimit(limit, (wanted, hard))
-
-
-def unprivileged(unit: Unit) -> bool:
-    return unit.flag("DynamicUser") or unit.value("User", "root") not in ("root", "0")
-
-
-def confined(unit: Unit) -> bool:
-    """Whether the unit sees a tree of its own."""
-    return (
-        unit.flag("DynamicUser")
-        or unit.flag("PrivateTmp")
-        or unit.value("ProtectSystem", "no") != "no"
-        or any(
-            unit.values("Service", key)
-            for key in ("ReadOnlyPaths", "ReadWritePaths", "InaccessiblePaths")
-        )
-    )
-
-
-def _confine(unit: Unit, around: Surroundings) -> None:
-    """DynamicUser= and ProtectSystem=strict: nothing can be written but what is granted."""
-    kernel.unshare(kernel.CLONE_NEWNS)
-    strict = unit.flag("DynamicUser") or unit.value("ProtectSystem") == "strict"
-    grants = [*around.writable, *unit.words("Service", "ReadWritePaths"), "/dev", "/proc"]
-    private = unit.flag("DynamicUser") or unit.flag("PrivateTmp")
-    if private:
-        for path in ("/tmp", "/var/tmp"):
-            own_tmp(path)
-            grants.append(path)
-    if strict:
-        for path in grants:
-            name = path.lstrip("-")
-            if Path(name).exists():
-                kernel.bind(name, name, read_only=False)
-        keep = {path.lstrip("-") for path in grants}
-        for point in mount_points():
-            if not any(point == name or point.startswith(f"{name}/") for name in keep):
-                _freeze_one(point)
-    elif unit.value("ProtectSystem") in ("yes", "true", "full"):
-        kernel.bind("/etc", "/etc")
-    for path in unit.words("Service", "ReadOnlyPaths"):
-        name = path.lstrip("-+")
-        if Path(name).exists():
-            kernel.bind(name, name)
-    for path in unit.words("Service", "InaccessiblePaths"):
-        _hide(path.lstrip("-+"))
-
-
-def own_tmp(path: str) -> None:
-    """An empty folder in place of `path`, but for what belongs to the image and lies below it.
-
-    The host's environment and interpreter are mounted at their own paths, wherever those are.
-    """
-    image = {p: os.open(p, os.O_PATH) for p in mount_points() if p.startswith(f"{path}/")}
-    kernel.mount("tmpfs", path, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=1777")
-    for point, held in image.items():
-        target = Path(point)
-        if stat.S_ISDIR(os.fstat(held).st_mode):
-            target.mkdir(parents=True, exist_ok=True)
-        else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.touch()
-        kernel.bind(f"/proc/self/fd/{held}", point)
-        os.close(held)
-
-
-def _hide(path: str) -> None:
-    if Path(path).is_dir():
-        kernel.mount("tmpfs", path, "tmpfs", 0, "mode=000,size=4k")
-    elif Path(path).exists():
-        kernel.bind("/dev/null", path)
-
-
-def _freeze_one(point: str) -> None:
-    with contextlib.suppress(OSError):  # those locked by the first step are read-only already
-        kernel.freeze_alone(point)
-
-
-def mount_points() -> list[str]:
-    """Every mount, the last of those stacked on one place."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return list(dict.fromkeys(line.split()[4] for line in lines))
+        resource.setrlimit(limit, (wanted, wanted))

@@ -11,7 +11,7 @@ from pathlib import Path
 import spawn
 from journal import Journal
 from loop import Lines, Loop
-from units import Unit
+from units import Command, Unit
 
 METADATA_IP = "169.254.169.254"
 UNIT = "google-startup-scripts.service"
@@ -44,7 +44,8 @@ class StartupScript:
         path.chmod(0o755)
         reader, writer = os.pipe()
         around = spawn.Surroundings({**self._environment(), "INVOCATION_ID": self._invocation})
-        self._pid = spawn.spawn(Unit(UNIT, path), [str(path)], around, writer)
+        command = Command([str(path)], may_fail=False, privileged=False)
+        self._pid = spawn.spawn(Unit(UNIT, path), command, around, writer).pid
         os.close(writer)
         lines = Lines(self._loop, reader, lambda line: self._say(f"startup-script: {line}"))
         self._loop.child(self._pid, lambda status: self._ended(status, lines, folder))
