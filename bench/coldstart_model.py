@@ -41,7 +41,7 @@ class ModelError(Exception):
 
 @dataclass(frozen=True)
 class Node:
-    """A profile on a machine. gb: all weights. pieces: shards, which decide how loads are grouped."""
+    """A profile on a machine. gb: all weights. pieces: shards, which the loader groups."""
 
     profile: str
     machine: str
@@ -103,9 +103,7 @@ class Start:
                 found |= {span.name: span for span in self._serve(after, found)}
                 continue
             if stage.name not in self._seconds:
-                raise ModelError(
-                    f"startup/run.py has a stage {stage.name!r}; teach it to the model"
-                )
+                raise ModelError(f"startup/run.py has a stage {stage.name!r} of unknown length")
             because = max(after, key=lambda name: found[name].end)
             start = found[because].end
             end = start + self._seconds[stage.name]()
@@ -147,9 +145,9 @@ class Start:
 
     def _driver_s(self) -> float:
         ready_s = self._book("gpu_init_per_gpu") * GPUS
-        return (
-            ready_s if self._has["driver in the image"] else self._book("driver_upgrade") + ready_s
-        )
+        if self._has["driver in the image"]:
+            return ready_s
+        return self._book("driver_upgrade") + ready_s
 
     def _engine_s(self) -> float:
         gb, parts = self._book("engine_gb"), self._book("engine_parts")

@@ -6,19 +6,25 @@ from typing import Any
 
 HEAD = """# Cold start: from create to the first answer
 
-Made by `python bench/coldstart.py --out docs/results/cold-start.json`; do not edit. It lays the numbers at the end of this page along the
-product's own stage graph (`startup/run.py`). **No start on eight GPUs of Google's is behind it**: parts were measured on one H100 and on
+Made by `python bench/coldstart.py --out docs/results/cold-start.json`; do not edit. It lays the
+numbers at the end of this page along the product's own stage graph (`startup/run.py`).
+**No start on a whole machine of Google's is behind it**: parts were measured on one H100 and on
 small machines, the rest is published by others. The raw files say when and how.
 """
 
 LEFT_OUT = """## What this leaves out
 
-- One rank alone was measured: no all-reduce, no NCCL with eight ranks, no vision tower. The figure `ranks` stands for what more ranks cost.
-- No A100 was measured: a2-ultragpu-8g takes the H100's seconds for imports, loads and warm-up, which flatters it.
-- Finding capacity: the clock begins when Compute accepts the create. A zone that is sold out costs more, before it.
-- `boot` on these machine types is published nowhere; the range is wide and at its low end nothing of ours changes.
-- The bucket's rate on one VM depends on the region and the project's quota; a session says its own rate in its timeline.
-- Mode `long` asks for a needle past 64K tokens in its check: some {needle:.0f} s more at the measured prefill rate of one rank.
+- One rank alone was measured: no all-reduce, no NCCL with eight ranks, no vision tower. The figure
+  `ranks` stands for what more ranks cost.
+- No A100 was measured: a2-ultragpu-8g takes the H100's seconds for imports, loads and warm-up,
+  which flatters it.
+- Finding capacity: the clock begins when Compute accepts the create. A zone that is sold out costs
+  more, before it.
+- `boot` on these machine types is published nowhere: hence its wide range.
+- The bucket's rate on one VM depends on the region and the project's quota; a session says its own
+  rate in its timeline.
+- Mode `long` looks for a needle past 64K tokens in its check: some {needle:.0f} s more at the
+  prefill rate of one rank.
 """
 
 
@@ -61,7 +67,7 @@ def overview(rows: list[dict[str, Any]]) -> str:
         "min",
         "best",
         "worst",
-        "without any improvement",
+        "without all this",
         "not 4 because",
     ]
     keys = ("minutes_to_ready", "minutes_best", "minutes_worst", "minutes_without_any")

@@ -96,6 +96,7 @@ def settings(case: dict[str, Any], root: Path) -> dict[str, str]:
         "MAYFLY_SERVED_MODEL": MODEL,
         "MAYFLY_SERVE_FLAGS": json.dumps(flags(MODEL, case.get("flags", []))),
         "MAYFLY_SAFE_FLAGS": "[]",
+        "GCE_METADATA_HOST": "127.0.0.1:9",
         "MAYFLY_MODE": "fast",
         "MAYFLY_START_S": "1800",
         "MAYFLY_WEIGHTS_URI": "gs://measured/weights",
