@@ -324,6 +324,36 @@ def test_term_with_an_open_stream_hangs_until_killed(model, tmp_path):
         assert running.process.wait(20) is not None  # the twin: without the stream it ends
 
 
+def test_kernels_are_compiled_once_when_the_same_model_starts_again(model, tmp_path):
+    """What the product carries from one machine to the next."""
+    with serving(model, tmp_path, []):
+        first = (tmp_path / "vllm.log").read_text()
+    with serving(model, tmp_path, ["--served-model-name=other"]):
+        second = (tmp_path / "vllm.log").read_text()
+
+    assert "Cache the graph(s) for compile range" in first
+    assert "from the cache, took" in second
+    assert len(list((tmp_path / "caches").rglob("rank_*"))) == 8
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (lambda kernel: kernel.write_bytes(b"\x00garbage"), "device kernel image is invalid"),
+        (lambda kernel: kernel.write_text('{"gpu": "A100"}\n'), "no kernel image is available"),
+    ],
+)
+def test_vllm_dies_when_it_finds_kernels_that_are_not_for_it(model, tmp_path, spoil, text):
+    """Why caches are keyed by GPU and driver, and their digests checked."""
+    with serving(model, tmp_path, []):
+        spoil(next((tmp_path / "caches").rglob("kernel.cubin")))
+
+    status, said = fails(model, tmp_path)
+
+    assert status == 1
+    assert text in said
+
+
 def content(answer):
     return answer["choices"][0]["message"]["content"]
 

@@ -83,6 +83,7 @@ def environment(tmp: Path, **more: str) -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": f"{WHEELS}:{ROOT}",
         "VLLM_MACHINE": json.dumps(HOST),
+        "VLLM_CACHE_ROOT": str(tmp / "caches"),
         **more,
     }
 

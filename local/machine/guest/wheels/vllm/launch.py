@@ -13,7 +13,7 @@ import uvicorn
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.cors import CORSMiddleware
 
-from vllm import __version__, checkpoint, guards
+from vllm import __version__, checkpoint, guards, kernels
 from vllm import machine as machines
 from vllm.api import Api
 from vllm.chat import Features
@@ -85,6 +85,7 @@ def build(options: Any) -> tuple[Chain, str, int]:
     log(f"Using max model len {cache.max_length}", "model.py:1725")
     log(f"Starting to load model {source}...", "gpu_model_runner.py:5160", "EngineCore")
     time.sleep(here.load_s)
+    kernels.warm_up(here, model, options, log)
     report_load(model, cache, time.monotonic() - begun)
     names = tuple(options.served_model_name or [source])
     ranks = options.decode_context_parallel_size
