@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import urllib.parse
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -76,25 +77,60 @@ class Repo:
 
 
 class HubError(Exception):
-    """An answer that is not 200."""
+    """An answer that is not 200. wait_s: for `Retry-After`; None leaves it out."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, wait_s: int | None = None) -> None:
         super().__init__(message)
-        self.status, self.code = status, code
+        self.status, self.code, self.wait_s = status, code, wait_s
+
+    def headers(self) -> dict[str, str]:
+        """As the hub marks an error: what a client goes by, not the body."""
+        found = {"X-Error-Code": self.code} if self.code else {}
+        found["X-Error-Message"] = str(self)
+        if self.status == 429:
+            found["RateLimit-Policy"] = '"fixed window";"api";q=500;w=300'
+            found["RateLimit"] = f'"api";r=0;t={self.wait_s or 0}'
+        if self.wait_s is not None:
+            found["Retry-After"] = str(self.wait_s)
+        return found
+
+
+def too_many(wait_s: int) -> HubError:
+    """The rate limit's refusal, for so many seconds."""
+    return HubError(429, "", "We had to rate limit your IP. Please try again later.", wait_s)
+
+
+def broken(status: int) -> HubError:
+    """What the hub's front answers when the hub itself does not."""
+    return HubError(
+        status, "", "Internal Error - We're working hard to fix this as soon as possible!"
+    )
 
 
 @dataclass
 class Hub:
-    """The server's state. `refusals`: how many requests are still to be answered with 429."""
+    """The server's state. tokens: may read gated repositories. strangers: valid, but may not.
+
+    troubles: each is the answer to one request more. hook: sees each request before it is answered.
+    """
 
     repos: dict[str, Repo]
     tokens: frozenset[str] = frozenset()
-    refusals: int = 0
+    strangers: frozenset[str] = frozenset()
+    troubles: list[HubError] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    hook: Callable[[str], None] = lambda call: None
+
+    def check_token(self, token: str) -> None:
+        """A token that is none is refused everywhere, also where none is needed."""
+        if token and token not in self.tokens | self.strangers:
+            raise HubError(401, "", "Invalid credentials in Authorization header")
 
     def repo(self, name: str, token: str) -> Repo:
-        """The repository, if `token` may see it."""
+        """The repository, if there is one. Without a token it might also be a private one."""
         repo = self.repos.get(name)
+        if repo is None and token:
+            raise HubError(404, "RepoNotFound", "Repository not found")
         if repo is None:
             raise HubError(401, "RepoNotFound", "Invalid username or password.")
         return repo
@@ -146,22 +182,17 @@ class Handler(BaseHTTPRequestHandler):
         path = urllib.parse.unquote(split.path)
         query = dict(urllib.parse.parse_qsl(split.query))
         self.hub.calls.append(f"{self.command} {path}")
+        self.hub.hook(f"{self.command} {path}")
         try:
-            self._limit()
+            if self.hub.troubles:
+                raise self.hub.troubles.pop(0)
             self._route(path, query, body)
         except HubError as error:
-            headers = {"X-Error-Code": error.code, "X-Error-Message": str(error)}
-            if error.status == 429:
-                headers["Retry-After"] = "1"
-            self._json({"error": str(error)}, error.status, headers)
-
-    def _limit(self) -> None:
-        if self.hub.refusals > 0:
-            self.hub.refusals -= 1
-            raise HubError(429, "", "We had to rate limit your IP. Please try again later.")
+            self._json({"error": str(error)}, error.status, error.headers())
 
     def _route(self, path: str, query: dict[str, str], body: bytes) -> None:
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        self.hub.check_token(token)
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
             return self._model(match[1], match[2] or "main", token, query)
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)(?:/(.*))?", path):
@@ -177,7 +208,7 @@ class Handler(BaseHTTPRequestHandler):
         raise HubError(404, "", "Sorry, we can't find the page you are looking for.")
 
     def _whoami(self, token: str) -> None:
-        if token not in self.hub.tokens:
+        if not token:
             raise HubError(401, "", "Invalid username or password.")
         self._json({"type": "user", "name": "example", "auth": {"type": "access_token"}})
 
@@ -337,8 +368,9 @@ def main() -> int:
     parser.add_argument("--repo", type=parse_repo, action="append", required=True)
     parser.add_argument("--gated", action="append", default=[], metavar="REPO")
     parser.add_argument("--token", action="append", default=[], help="may read gated repositories")
+    parser.add_argument("--stranger", action="append", default=[], help="a token that may not")
     arguments = parser.parse_args()
-    hub = Hub(dict(arguments.repo), frozenset(arguments.token))
+    hub = Hub(dict(arguments.repo), frozenset(arguments.token), frozenset(arguments.stranger))
     for name in arguments.gated:
         hub.repos[name].gated = True
     server = serve(hub, arguments.port)

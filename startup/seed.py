@@ -1,48 +1,19 @@
 """A model's files from the hub to the bucket, a few at a time, each checked, the manifest last.
 
-`python -m startup.seed` in an environment with huggingface_hub. Safe to stop and start again: a
-file that is in the bucket already is not moved again. At most MAYFLY_DISK_GB lie on the disk at
+`python -m startup.seed` in an environment with huggingface_hub. Safe to kill and start again at any
+moment: a file that is in the bucket is not moved again. At most MAYFLY_DISK_GB lie on the disk at
 once. On failure the last line says why, for the user.
 """
 
-import errno
 import os
 import shutil
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
-from huggingface_hub import HfApi, errors, hf_hub_download
-
-from startup import cloud, manifest, paths
-from startup.seed_transfer import PARTIAL, HubFile, Job, SeedError, Transfer, upload
-
-# From a file or a prompt: a token in a command line is everybody's who can list processes.
-NEW_TOKEN = (
-    "gcloud secrets versions add SECRET --data-file=- "
-    "(the SECRET that mayfly:hfTokenSecret of stack foundation names)"
-)
-
-
-def hub_files(job: Job) -> list[HubFile]:
-    """Every file of the revision. SeedError: the hub does not show it to us."""
-    info = HfApi().model_info(
-        job.model, revision=job.revision, files_metadata=True, token=job.token
-    )
-    if info.sha != job.revision:
-        raise SeedError(
-            f"{job.model} at {job.revision} is commit {info.sha}; pin that commit as `revision` "
-            "in the profile, so that the weights cannot change under their name"
-        )
-    found = []
-    for sibling in info.siblings or []:
-        source = f"sha256:{sibling.lfs.sha256}" if sibling.lfs else f"git:{sibling.blob_id}"
-        found.append(HubFile(sibling.rfilename, sibling.size or 0, source))
-    if not found:
-        raise SeedError(f"{job.model} at {job.revision} has no files; check `model` in the profile")
-    if any(file.name == "manifest.json" for file in found):
-        raise SeedError(f"{job.model} has a manifest.json of its own, where ours must go")
-    return found
+from startup import cloud, manifest, paths, words
+from startup.seed_hub import Hub, explain
+from startup.seed_transfer import Job, SeedError, Transfer
+from startup.seed_upload import store
 
 
 def is_complete(job: Job) -> bool:
@@ -64,25 +35,20 @@ def seed(job: Job) -> int:
     if is_complete(job):
         print(f"{job.uri} is complete", flush=True)
         return 0
+    transfer: Transfer | None = None
 
-    def fetch(file: HubFile, from_scratch: bool) -> Path:
-        return Path(
-            hf_hub_download(
-                job.model,
-                file.name,
-                revision=job.revision,
-                local_dir=job.work,
-                token=job.token,
-                force_download=from_scratch,
-            )
-        )
+    def tell(note: str) -> None:
+        print(note, flush=True) if note else None
+        if transfer is None:
+            words.set_message(note)
+        else:
+            transfer.note = note
+            transfer.tell()
 
-    transfer = Transfer(job, hub_files(job), fetch)
-    entries = transfer.run()
-    path = job.work / "manifest.json"
-    path.write_text(manifest.whole(entries, f"{job.model}@{job.revision}"), "utf-8")
-    upload([path], job.work, job.uri)
-    cloud.delete_object(f"{job.uri}/{PARTIAL}")
+    hub = Hub(job, tell)
+    transfer = Transfer(job, hub.files(), hub.fetch)
+    text = manifest.whole(transfer.run(), f"{job.model}@{job.revision}")
+    store(text.encode(), f"{job.uri}/manifest.json", {})
     return transfer.moved_bytes
 
 
@@ -90,12 +56,16 @@ def job_of(settings: Mapping[str, str]) -> Job:
     """What the settings ask for; the token by this VM's own rights, never by metadata or argv."""
     work = paths.root() / "var/cache/mayfly/hub"
     work.mkdir(parents=True, exist_ok=True)
+    for torn in work.rglob("*.incomplete"):
+        torn.unlink()  # of a run that was killed: the client begins such a file anew
     spare = shutil.disk_usage(work).free * 9 // 10
+    secret = settings.get("MAYFLY_HF_TOKEN_SECRET", "")
     return Job(
         model=settings["MAYFLY_MODEL"],
         revision=settings["MAYFLY_REVISION"],
         uri=settings["MAYFLY_WEIGHTS_URI"],
-        token=hub_token(settings.get("MAYFLY_HF_TOKEN_SECRET", "")),
+        token=hub_token(secret),
+        token_secret=secret,
         parallel=int(settings["MAYFLY_PARALLEL"]),
         room_bytes=min(int(float(settings["MAYFLY_DISK_GB"]) * 1e9), spare),
         work=work,
@@ -112,34 +82,18 @@ def hub_token(secret: str) -> str | bool:
         if error.status == 404:  # a secret without a version
             return False
         raise SeedError(
-            f"could not read the hub's token from {secret}: {error}; "
-            "run: pulumi up --stack foundation"
+            f"could not read the hub's token from {secret}: {error}. "
+            "Run: pulumi up --stack foundation"
         ) from error
 
 
-def explain(error: BaseException, job: Job) -> str:
-    """The plain line for what the hub, the bucket or the disk said."""
-    page = f"https://huggingface.co/{job.model}"
-    if isinstance(error, errors.GatedRepoError):
-        return (
-            f"{job.model} is gated: accept its licence at {page}, then give mayfly a token "
-            f"that may read it: {NEW_TOKEN}"
-        )
-    if isinstance(error, errors.RevisionNotFoundError):
-        return f"{job.model} has no revision {job.revision}; check the profile"
-    if isinstance(error, errors.RepositoryNotFoundError):
-        hint = "the token does not open it" if job.token else "it may be private and need a token"
-        return f"the hub shows no model {job.model}: check its name ({hint}); a token: {NEW_TOKEN}"
-    if isinstance(error, errors.HfHubHTTPError):
-        status = getattr(error.response, "status_code", None)
-        if status == 401:
-            return f"the hub refuses the token; store a valid one: {NEW_TOKEN}"
-        return f"the hub answers {status} for {job.model}; try again: mayfly seed PROFILE"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "no room on the disk; raise seeding.disk_gb in the profile"
-    if isinstance(error, cloud.CloudError) and error.status == 403:
-        return f"no right to {job.uri}: run: pulumi up --stack foundation ({error})"
-    return str(error) or repr(error)
+def why(error: Exception, job: Job) -> str:
+    """One line for what stopped the seed."""
+    if isinstance(error, SeedError):
+        return str(error)
+    if isinstance(error, cloud.CloudError):
+        return f"could not look into {job.uri}: {error}. Run: pulumi up --stack foundation"
+    return explain(error, job)
 
 
 def main() -> int:
@@ -151,7 +105,7 @@ def main() -> int:
     try:
         moved = seed(job)
     except Exception as error:
-        print(" ".join(explain(error, job).split()), flush=True)
+        print(" ".join(why(error, job).split()), flush=True)
         # Other threads may be in the middle of gigabytes that nobody wants any more.
         os._exit(1)
     paths.write(paths.run_dir() / "bytes" / os.environ["MAYFLY_STAGE"], str(moved))

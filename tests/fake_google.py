@@ -5,6 +5,7 @@ import hashlib
 import json
 import threading
 import urllib.parse
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,11 @@ def crc32c(data: bytes) -> str:
 
 
 class FakeGoogle:
-    """Serves on loopback until `close`. `faults`: path fragment -> statuses still to answer."""
+    """Serves on loopback until `close`.
+
+    faults: path fragment -> statuses still to answer, or (status, body). hook: sees each call after
+    it took effect, before it is answered.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.buckets = folder
@@ -27,7 +32,9 @@ class FakeGoogle:
         self.guest: dict[str, str] = {}
         self.published: list[tuple[str, str]] = []
         self.asked: list[str] = []
-        self.faults: dict[str, list[int]] = {}
+        self.faults: dict[str, list[int | tuple[int, Any]]] = {}
+        self.hook: Callable[[str], None] = lambda call: None
+        self._sessions: dict[str, tuple[str, dict[str, Any]]] = {}
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -35,6 +42,9 @@ class FakeGoogle:
                 fake.answer(self)
 
             def do_PUT(self) -> None:
+                fake.answer(self)
+
+            def do_POST(self) -> None:
                 fake.answer(self)
 
             def log_message(self, *_: object) -> None:
@@ -67,20 +77,29 @@ class FakeGoogle:
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         length = int(request.headers.get("Content-Length") or 0)
-        body = request.rfile.read(length).decode()
+        content = request.rfile.read(length)
+        if len(content) < length:
+            return  # the caller died in the middle of it
         self.asked.append(request.path)
-        status, said = self._answer(request, body)
+        status, said = self._answer(request, content)
+        self.hook(f"{request.command} {request.path}")
         data = said if isinstance(said, bytes) else json.dumps(said).encode()
         request.send_response(status)
+        if status == 200 and request.command == "POST":
+            request.send_header("Location", f"http://{self.host}/upload/{said}")
         request.send_header("Content-Length", str(len(data)))
         request.end_headers()
         request.wfile.write(data)
 
-    def _answer(self, request: BaseHTTPRequestHandler, body: str) -> tuple[int, Any]:
+    def _answer(self, request: BaseHTTPRequestHandler, content: bytes) -> tuple[int, Any]:
         path, _, query = request.path.partition("?")
-        for fragment, statuses in self.faults.items():
-            if fragment in request.path and statuses:
-                return statuses.pop(0), {"error": "as told"}
+        for fragment, answers in self.faults.items():
+            if fragment in request.path and answers:
+                answer = answers.pop(0)
+                return answer if isinstance(answer, tuple) else (answer, {"error": "as told"})
+        if request.command == "PUT" and path.startswith("/upload/"):
+            return self._stored(path.removeprefix("/upload/"), content)
+        body = content.decode()
         if path.startswith("/computeMetadata/v1/instance/"):
             if request.headers.get("Metadata-Flavor") != "Google":
                 return 403, {"error": "Missing Metadata-Flavor:Google header."}
@@ -93,6 +112,11 @@ class FakeGoogle:
                 return 404, {"error": "no such secret"}
             text = base64.b64encode(self.secrets[name].encode()).decode()
             return 200, {"payload": {"data": text}}
+        if path.startswith("/upload/storage/v1/b/"):
+            bucket = path.removeprefix("/upload/storage/v1/b/").removesuffix("/o")
+            name = urllib.parse.parse_qs(query)["name"][0]
+            self._sessions[str(len(self._sessions))] = (f"{bucket}/{name}", json.loads(body))
+            return 200, str(len(self._sessions) - 1)
         return self._storage(path.removeprefix("/storage/v1/b/"), query)
 
     def _metadata(self, method: str, path: str, body: str) -> tuple[int, Any]:
@@ -122,12 +146,29 @@ class FakeGoogle:
         items = [self._item(key, file) for key, file in keys.items() if key.startswith(prefix)]
         return 200, {"items": items} if items else {}
 
+    def _stored(self, session: str, content: bytes) -> tuple[int, Any]:
+        """A resumable upload's one and only PUT, held to the MD5 that it announced."""
+        name, resource = self._sessions.pop(session)
+        md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
+        if resource.get("md5Hash", md5) != md5:
+            return 400, google_error(400, "invalid", f"Provided MD5 hash is not {md5}.")
+        self.put(f"gs://{name}", content)
+        path = self.buckets / name
+        path.with_name(f"{path.name}.meta").write_text(json.dumps(resource.get("metadata", {})))
+        return 200, {**self._item(name.partition("/")[2], path), "md5Hash": md5}
+
     def _item(self, key: str, file: Path) -> dict[str, Any]:
         data, beside = file.read_bytes(), file.with_name(f"{file.name}.meta")
         item: dict[str, Any] = {"name": key, "size": str(len(data)), "crc32c": crc32c(data)}
         if beside.exists():
             item["metadata"] = json.loads(beside.read_text())
         return item
+
+
+def google_error(status: int, reason: str, message: str) -> dict[str, Any]:
+    """As Cloud Storage's JSON API says it."""
+    entry = {"message": message, "domain": "global", "reason": reason}
+    return {"error": {"code": status, "message": message, "errors": [entry]}}
 
 
 def manifest_of(files: dict[str, bytes]) -> str:

@@ -24,6 +24,7 @@ def hub(tmp_path, monkeypatch):
     (directory / "sub/part.safetensors").write_bytes(os.urandom(300_000))
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
     hub = hubs.Hub({NAME: hubs.Repo(directory, COMMIT)}, frozenset({"hf_good"}))
+    hub.strangers = frozenset({"hf_stranger"})
     server = hubs.serve(hub)
     hub.url = f"http://127.0.0.1:{server.server_port}"
     hub.directory = directory
@@ -110,11 +111,39 @@ def test_gated_repository_is_refused_when_the_token_is_not_on_the_list(hub, tmp_
 
 def test_hub_is_asked_again_when_it_says_429(hub):
     """A rate limit is no reason to give up 30 minutes of download."""
-    hub.refusals = 1
+    hub.troubles.append(hubs.too_many(1))
 
     with pytest.raises(errors.HfHubHTTPError, match="429"):
         HfApi(endpoint=hub.url).model_info(NAME)
     assert HfApi(endpoint=hub.url).model_info(NAME).sha == COMMIT
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_hub_refuses_a_token_that_is_none_when_no_token_is_needed(hub, tmp_path, gated):
+    """The real one does: a revoked token closes even what is open to everybody."""
+    hub.repos[NAME].gated = gated
+
+    with pytest.raises(errors.HfHubHTTPError, match="Invalid credentials") as refused:
+        download(hub, "config.json", tmp_path / "copy", token="hf_revoked")
+    assert refused.value.response.status_code == 401
+    assert not isinstance(refused.value, errors.RepositoryNotFoundError)
+
+
+def test_hub_says_when_to_come_back_when_it_limits(hub):
+    """By both headers that clients go by."""
+    hub.troubles.append(hubs.too_many(55))
+
+    with pytest.raises(errors.HfHubHTTPError, match="Retry after 55 seconds") as refused:
+        HfApi(endpoint=hub.url).model_info(NAME)
+    assert refused.value.response.headers["Retry-After"] == "55"
+
+
+def test_hub_does_not_tell_a_private_repository_from_none_when_nobody_is_known(hub):
+    """401 to a stranger, 404 to somebody; the client calls both "not found"."""
+    for token, status in ((False, 401), ("hf_good", 404)):
+        with pytest.raises(errors.RepositoryNotFoundError) as refused:
+            HfApi(endpoint=hub.url).model_info("example/other", token=token)
+        assert refused.value.response.status_code == status
 
 
 def test_hub_process_says_where_it_is_and_ends_on_sigterm(hub):

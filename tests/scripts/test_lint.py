@@ -14,7 +14,8 @@ from tests.scripts.conftest import STARTUP
 
 BIN = Path(sys.executable).parent
 SCRIPTS = sorted(STARTUP.glob("*.sh"))
-STDLIB_ONLY = sorted(path for path in STARTUP.glob("*.py") if path.name != "seed.py")
+WITH_PACKAGES = ("seed.py", "seed_hub.py")  # these run in the seeder's own environment
+STDLIB_ONLY = sorted(p for p in STARTUP.glob("*.py") if p.name not in WITH_PACKAGES)
 
 
 def shellcheck(*paths: Path) -> subprocess.CompletedProcess[str]:

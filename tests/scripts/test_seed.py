@@ -1,19 +1,29 @@
 """Seeding: the real huggingface_hub client against the local hub, in a process of its own."""
 
+import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from huggingface_hub import HfApi
 
 from local import hub as hubs
 from startup import manifest
-from tests.fake_google import manifest_of
+from startup.seed_hub import Hub
+from startup.seed_transfer import Job
+from startup.seed_upload import SeedError, store
+from tests.fake_google import google_error, manifest_of
 from tests.scripts.conftest import STARTUP
 
 MODEL = "example/model"
+PAGE = f"https://huggingface.co/{MODEL}"
+DENIED = "seeder@p.iam does not have storage.objects.create access to the object."
+ABSENT = "The billing account for the owning project is disabled in state absent"
 COMMIT = "4d01dfe0332d63057c186e0b262165819efb6611"
 URI = "gs://w/models/example--model/x"
 FILES = {
@@ -31,7 +41,9 @@ def hub(tmp_path):
     for name, data in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-    made = hubs.Hub({MODEL: hubs.Repo(folder, COMMIT)}, frozenset({"hf_good"}))
+    made = hubs.Hub(
+        {MODEL: hubs.Repo(folder, COMMIT)}, frozenset({"hf_good"}), frozenset({"hf_stranger"})
+    )
     server = hubs.serve(made)
     made.folder, made.url = folder, f"http://127.0.0.1:{server.server_port}"
     yield made
@@ -40,10 +52,10 @@ def hub(tmp_path):
 
 
 @pytest.fixture
-def seed(machine, hub):
-    """seed(**settings) -> the finished process."""
+def start_seed(machine, hub):
+    """start_seed(**settings) -> the process, running; first: a command of its own namespace."""
 
-    def run(**more: str) -> subprocess.CompletedProcess[str]:
+    def start(first: str = "", **more: str) -> subprocess.Popen[str]:
         (machine.root / "run/mayfly/bytes").mkdir(parents=True, exist_ok=True)
         settings = {
             "MAYFLY_MODEL": MODEL,
@@ -61,26 +73,51 @@ def seed(machine, hub):
             "NO_PROXY": "127.0.0.1",
             "PYTHONPATH": str(STARTUP.parent),
         }
-        return subprocess.run(
-            [sys.executable, "-m", "startup.seed"],
+        alone = ["unshare", "-Urm", "sh", "-c", f'{first} && exec "$@"', "sh"] if first else []
+        return subprocess.Popen(
+            [*alone, sys.executable, "-m", "startup.seed"],
             env=machine.environment(**{**settings, **more}),
             cwd=machine.root,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
         )
+
+    return start
+
+
+@pytest.fixture
+def seed(start_seed):
+    """seed(**settings) -> the finished process."""
+
+    def run(**more: str) -> subprocess.CompletedProcess[str]:
+        with start_seed(**more) as process:
+            out, err = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     return run
 
 
 def in_bucket(machine) -> dict[str, bytes]:
     folder = machine.google.buckets / URI.removeprefix("gs://")
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    files = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".meta"]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
-def uploads(machine) -> list[str]:
-    return [call.split(" cp ")[1] for call in machine.calls("gsutil")]
+def stored(machine) -> list[str]:
+    """The names that were uploaded, in order."""
+    calls = [c for c in machine.google.asked if c.startswith("/upload/storage/")]
+    return [
+        parse_qs(urlsplit(c).query)["name"][0].removeprefix("models/example--model/x/")
+        for c in calls
+    ]
+
+
+def last_line(result) -> str:
+    """What the user reads."""
+    assert "Traceback" not in result.stdout + result.stderr
+    return result.stdout.splitlines()[-1]
 
 
 def test_seed_brings_every_file_and_the_manifest_last_when_the_bucket_is_empty(seed, machine):
@@ -90,50 +127,100 @@ def test_seed_brings_every_file_and_the_manifest_last_when_the_bucket_is_empty(s
     assert result.returncode == 0, result.stdout + result.stderr
     found = in_bucket(machine)
     told = json.loads(found.pop("manifest.json"))
-    assert {name: found[name] for name in FILES} == FILES
+    assert found == FILES
+    assert stored(machine)[-1] == "manifest.json"
     assert told["source"] == f"{MODEL}@{COMMIT}"
     wanted = json.loads(manifest_of(FILES))["files"]
     assert told["files"] == sorted(wanted, key=lambda row: row["name"])
     assert list(manifest.changed(manifest.parse(json.dumps(told)), URI)) == []
     assert machine.read("run/mayfly/bytes/weights") == str(sum(map(len, FILES.values())))
-    assert machine.google.guest["message"].startswith("4 of 4 files, ")
+
+
+def test_seed_tells_how_far_how_fast_and_how_long_when_it_works(seed, machine):
+    """`pulumi up` and `mayfly logs --seed` show this line."""
+    seed()
+
+    told = machine.google.guest["message"]
+    assert re.fullmatch(r"4 of 4 files, 0\.0 of 0\.0 GB, \d+ MB/s, 0 min left", told), told
 
 
 def test_seed_leaves_nothing_on_the_disk_when_it_is_done(seed, machine):
     """The disk is small; a shard that stays is a shard that cannot come."""
     seed()
 
-    left = [p.name for p in (machine.root / "var/cache/mayfly/hub").glob("*") if p.is_file()]
-    assert not [name for name in left if name.endswith(".safetensors")]
+    left = [p for p in (machine.root / "var/cache/mayfly/hub").rglob("*") if p.is_file()]
+    assert not [p for p in left if p.suffix in (".safetensors", ".json", ".png", ".incomplete")]
+
+
+def test_seed_holds_no_more_on_the_disk_than_it_may_when_files_wait(seed, machine, hub):
+    """A 200 GB disk for a 595 GB model."""
+    most = []
+    work = machine.root / "var/cache/mayfly/hub"
+
+    def look(_: str) -> None:
+        shards = [p for p in work.rglob("*") if p.suffix in (".safetensors", ".incomplete")]
+        with contextlib.suppress(FileNotFoundError):
+            most.append(sum(p.stat().st_size for p in shards))
+
+    hub.hook = machine.google.hook = look
+
+    result = seed(MAYFLY_DISK_GB="0.0005")  # either shard fits, both do not
+
+    assert result.returncode == 0, result.stdout
+    assert 300_000 <= max(most) <= 500_000
 
 
 def test_seed_moves_nothing_when_the_manifest_holds(seed, machine):
     """`mayfly seed` again costs a minute of a small machine, not an hour."""
     seed()
-    before = len(machine.calls("gsutil"))
+    before = len(stored(machine))
 
     result = seed()
 
     assert f"{URI} is complete" in result.stdout
-    assert len(machine.calls("gsutil")) == before
+    assert len(stored(machine)) == before
 
 
-def test_seed_goes_on_where_it_stopped_when_it_was_cut_off(seed, machine, hub):
-    """A spot machine may go at shard 60 of 64."""
-    rows = [
-        {**row, "source": f"sha256:{row['sha256']}"}
-        for row in json.loads(manifest_of(FILES))["files"]
-        if row["name"].endswith(".safetensors")
-    ]
-    for name in FILES:
-        machine.google.put(f"{URI}/{name}", FILES[name])
-    machine.google.put(f"{URI}/manifest.partial.json", json.dumps({"files": rows}))
+KILLS = {
+    "in-the-middle-of-a-download": ("hub", "GET /cdn/", 1),
+    "after-a-download": ("google", "POST /upload/", 1),
+    "after-an-upload": ("google", "PUT /upload/", 1),
+    "after-the-last-upload": ("google", "PUT /upload/", 4),
+    "before-the-manifest": ("google", "POST /upload/", 5),
+    "after-the-manifest": ("google", "PUT /upload/", 5),
+}
+
+
+@pytest.mark.parametrize("when", KILLS)
+def test_seed_moves_only_what_is_missing_when_it_was_killed(start_seed, seed, machine, hub, when):
+    """A machine may go at any moment; 595 GB are moved once."""
+    where, sign, nth = KILLS[when]
+    process = start_seed()
+    left = [nth]
+
+    def kill(call: str) -> None:
+        if call.startswith(sign):
+            left[0] -= 1
+            if left[0] == 0:
+                process.kill()
+                process.wait(10)
+
+    (hub if where == "hub" else machine.google).hook = kill
+    with process:
+        assert process.wait(60) == -9
+    hub.hook = machine.google.hook = lambda call: None
+    there = set(in_bucket(machine))
+    hub.calls.clear()
+    before = len(stored(machine))
 
     result = seed()
 
-    assert "2 of 4 files are there already" in result.stdout
-    assert not [call for call in hub.calls if "/cdn/" in call]
-    assert set(FILES) <= set(in_bucket(machine))
+    assert result.returncode == 0, result.stdout
+    assert in_bucket(machine).keys() == {*FILES, "manifest.json"}
+    assert set(stored(machine)[before:]) == {*FILES, "manifest.json"} - there
+    asked = " ".join(call for call in hub.calls if "/resolve/" in call)
+    assert not [name for name in there & FILES.keys() if name in asked]
+    assert not list((machine.root / "var/cache/mayfly/hub").rglob("*.incomplete"))
 
 
 def test_seed_brings_a_file_again_when_its_object_has_changed(seed, machine):
@@ -141,6 +228,7 @@ def test_seed_brings_a_file_again_when_its_object_has_changed(seed, machine):
     seed()
     name = "model-00002-of-00002.safetensors"
     machine.google.put(f"{URI}/{name}", b"x" * 300_000)
+    (machine.google.buckets / URI.removeprefix("gs://") / f"{name}.meta").unlink()
 
     result = seed()
 
@@ -157,56 +245,206 @@ def test_seed_stops_with_the_name_when_the_content_is_not_the_hubs(seed, machine
     result = seed()
 
     assert result.returncode == 1
-    assert result.stdout.splitlines()[-1] == (
+    assert last_line(result).startswith(
         f"{name} came twice with another content than the hub's hash"
     )
     assert "manifest.json" not in in_bucket(machine)
+    assert name not in in_bucket(machine)
+
+
+SECRET = "projects/p/secrets/hf"
+VERSION = "gcloud secrets versions add hf --project p --data-file=-"
+CREATE = "gcloud secrets create mayfly-hf-token --data-file=-"
 
 
 @pytest.mark.parametrize(
-    ("gated", "settings", "line"),
+    ("gated", "token", "lines"),
     [
-        (True, {}, f"is gated: accept its licence at https://huggingface.co/{MODEL}"),
-        (False, {"MAYFLY_MODEL": "example/none"}, "the hub shows no model example/none"),
-        (False, {"MAYFLY_REVISION": "f" * 40}, f"has no revision {'f' * 40}; check the profile"),
-        (False, {"MAYFLY_REVISION": "main"}, f"main is commit {COMMIT}; pin that commit"),
-        (False, {"MAYFLY_DISK_GB": "0.0002"}, "no room: the largest file has 0.0 GB"),
-        (False, {"MAYFLY_HF_TOKEN_SECRET": "projects/p/secrets/forbidden"}, "could not read the"),
+        (True, None, [f"is gated and there is no token. Accept its licence at {PAGE}", CREATE]),
+        (True, "", [f"is gated and there is no token. Accept its licence at {PAGE}", VERSION]),
+        (True, "hf_stranger", [f"may not read it (the hub: Access to model {MODEL}", PAGE]),
+        (True, "hf_revoked", [f"the hub refuses the token in {SECRET}", VERSION]),
+        (False, "hf_revoked", [f"the hub refuses the token in {SECRET}", VERSION]),
     ],
 )
-def test_seed_says_what_to_do_when_it_cannot_go_on(seed, machine, hub, gated, settings, line):
-    """Each is a first evening lost, when it comes as a trace."""
+def test_seed_says_which_token_it_needs_when_the_hub_wants_another(
+    seed, machine, hub, gated, token, lines
+):
+    """None, a wrong one and one without the right are three different mornings."""
     hub.repos[MODEL].gated = gated
+    if token:
+        machine.google.secrets[SECRET] = f"{token}\n"
+
+    result = seed(MAYFLY_HF_TOKEN_SECRET="" if token is None else SECRET)
+
+    assert result.returncode == 1
+    for line in lines:
+        assert line in last_line(result)
+    assert not stored(machine)
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"MAYFLY_MODEL": "example/none"}, "the hub shows no model example/none: there is none, "),
+        ({"MAYFLY_REVISION": "f" * 40}, f"has no revision {'f' * 40}. Correct `revision` in pro"),
+        ({"MAYFLY_REVISION": "main"}, f"main is commit {COMMIT}: the weights could change"),
+        ({"MAYFLY_DISK_GB": "0.0002"}, "no room: the largest file has 0.0 GB"),
+        ({"MAYFLY_HF_TOKEN_SECRET": "projects/p/secrets/forbidden"}, "could not read the hub's t"),
+    ],
+)
+def test_seed_says_what_to_do_when_it_cannot_go_on(seed, machine, settings, line):
+    """Each is a first evening lost, when it comes as a trace."""
     machine.google.faults["forbidden"] = [403]
 
     result = seed(**settings)
 
     assert result.returncode == 1
-    assert line in result.stdout.splitlines()[-1]
-    assert "Traceback" not in result.stdout
+    assert line in last_line(result)
+    assert "kimi-k2.5" in last_line(result) or "pulumi up" in last_line(result)
 
 
 def test_seed_opens_a_gated_model_when_the_secret_holds_a_token(seed, machine, hub):
     """The token comes by the machine's own rights, and is never seen."""
     hub.repos[MODEL].gated = True
-    machine.google.secrets["projects/p/secrets/hf"] = "hf_good\n"
+    machine.google.secrets[SECRET] = "hf_good\n"
 
-    result = seed(MAYFLY_HF_TOKEN_SECRET="projects/p/secrets/hf")
+    result = seed(MAYFLY_HF_TOKEN_SECRET=SECRET)
 
     assert result.returncode == 0, result.stdout
     assert "hf_good" not in result.stdout + result.stderr
-    assert not any("hf_good" in call for call in machine.calls())
 
 
-def test_seed_names_the_right_when_the_bucket_refuses(seed, stub):
-    """A 403 of gsutil is one line among many."""
-    stub("gsutil", body="echo 'AccessDeniedException: 403 no storage.objects.create' >&2; exit 1")
+@pytest.mark.parametrize("trouble", [hubs.too_many(1), hubs.broken(503)])
+def test_seed_waits_as_it_is_told_when_the_hub_is_busy(seed, machine, hub, trouble):
+    """A rate limit half way through 595 GB is no reason to fail, nor to be silent."""
+    hub.troubles += [trouble] * 2
+
+    result = seed()
+
+    assert result.returncode == 0, result.stdout
+    said = f"the hub answers {trouble.status}; waiting 1 s, as it is told"
+    assert said in result.stdout
+    assert any(said in value for key, value in machine.google.published if key == "message")
+
+
+def test_seed_waits_when_the_hub_limits_in_the_middle_of_it(seed, machine, hub):
+    """Not only its first question may come at the wrong moment."""
+
+    def limit(call: str) -> None:
+        if "/cdn/" in call and not hub.troubles:
+            hub.hook = lambda call: None
+            hub.troubles.append(hubs.too_many(1))
+
+    hub.hook = limit
+
+    result = seed()
+
+    assert result.returncode == 0, result.stdout
+    assert "waiting 1 s" in result.stdout
+    assert {name: in_bucket(machine)[name] for name in FILES} == FILES
+
+
+def test_seed_gives_up_when_the_hub_asks_for_more_patience_than_it_has(seed, hub):
+    """A VM that waits for a day costs more than a second command."""
+    hub.troubles.append(hubs.too_many(7200))
 
     result = seed()
 
     assert result.returncode == 1
-    assert "no right to write" in result.stdout.splitlines()[-1]
-    assert "pulumi up --stack foundation" in result.stdout.splitlines()[-1]
+    assert "the hub answers 429 and wants 7200 s more after 0 s" in last_line(result)
+    assert "mayfly seed kimi-k2.5" in last_line(result)
+
+
+def test_seed_gives_up_when_the_hub_stays_broken(machine, hub, monkeypatch):
+    """Its patience has an end, and the end a message."""
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    hub.troubles += [hubs.broken(502)] * 99
+    slept: list[float] = []
+    told: list[str] = []
+    job = Job(MODEL, COMMIT, URI, False, "", 1, 1, machine.root)
+
+    with pytest.raises(SeedError, match="the hub answers 502 and wants 60 s more after"):
+        Hub(job, told.append, slept.append).patiently(
+            lambda: HfApi(endpoint=hub.url).model_info(MODEL)
+        )
+
+    assert slept[:3] == [1, 2, 4]
+    assert 840 < sum(slept) <= 900
+    assert told[0] == "the hub answers 502; waiting 1 s, as it is told"
+
+
+def google_says(machine, status: int, reason: str, message: str, times: int = 1) -> None:
+    """What Cloud Storage answers to the next uploads."""
+    answer = (status, google_error(status, reason, message))
+    machine.google.faults["/upload/storage/"] = [answer] * times
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "message", "line"),
+    [
+        (403, "forbidden", DENIED, "has no right to write to w (403 forbidden: seeder@p"),
+        (403, "quotaExceeded", "The quota is used up.", "takes no more into w for now (403 quota"),
+        (403, "accountDisabled", ABSENT, "billing is off for the project of bucket w (403 acc"),
+        (404, "notFound", "The specified bucket does not exist.", "there is no bucket w (404 not"),
+        (400, "invalid", "Invalid object name", "Cloud Storage refuses gs://w/models/example--m"),
+    ],
+)
+def test_seed_says_why_when_the_bucket_refuses(seed, machine, status, reason, message, line):
+    """Google's 403 has many meanings; its status decides nothing."""
+    google_says(machine, status, reason, message, times=9)
+
+    result = seed()
+
+    assert result.returncode == 1
+    assert line in last_line(result)
+    assert "pulumi up" in last_line(result) or "mayfly seed kimi-k2.5" in last_line(result)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(503, "backendError"), (429, "rateLimitExceeded"), (403, "rateLimitExceeded")],
+)
+def test_seed_goes_on_when_the_bucket_is_busy_for_a_moment(seed, machine, status, reason):
+    """One 503 in 80 uploads is a normal day."""
+    google_says(machine, status, reason, "Too many requests.")
+
+    result = seed()
+
+    assert result.returncode == 0, result.stdout
+    assert f"{status} Too many requests.; again in 1 s" in result.stdout
+
+
+def test_upload_gives_up_when_the_quota_stays_full(machine, monkeypatch):
+    """A project's write quota does not refill by waiting a minute."""
+    google_says(machine, 429, "rateLimitExceeded", "The project exceeded its quota.", times=99)
+    slept: list[float] = []
+
+    with pytest.raises(SeedError, match=r"takes no more into w for now \(429 rateLimit"):
+        store(b"x", f"{URI}/x", {}, sleep=slept.append)
+
+    assert slept == [1, 2, 4, 8, 16]
+
+
+def test_upload_is_refused_when_the_bytes_change_on_the_way(machine):
+    """A disk or a network that flips a bit must not put it into the bucket."""
+    with pytest.raises(SeedError, match="Provided MD5 hash"):
+        store(b"x", f"{URI}/x", {}, md5="AAAAAAAAAAAAAAAAAAAAAA==")
+
+    assert in_bucket(machine) == {}
+
+
+def test_seed_says_so_when_the_disk_is_full(start_seed, machine):
+    """What else lies on the disk, nobody knows before."""
+    work = machine.root / "var/cache/mayfly/hub"
+    work.mkdir(parents=True)
+    # A disk of its own, with room for the bytes and for three files.
+    process = start_seed(f"mount -t tmpfs -o size=8m,nr_inodes=4 tmpfs {work}")
+    with process:
+        out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert "the disk is full. Raise seeding.disk_gb" in out.splitlines()[-1], out + err
 
 
 @pytest.fixture
