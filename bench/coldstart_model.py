@@ -8,7 +8,7 @@ warm-up, listen. Nothing here is measured: every number comes from a Book.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import yaml
 
 from bench.coldstart_inputs import Book
 from startup import manifest
-from startup.run import SESSION
+from startup.run import SESSION, Stage
 from startup.vllm_plugin import shards
 
 PROFILES = Path(__file__).resolve().parent.parent / "profiles"
@@ -77,8 +77,14 @@ def nodes() -> list[Node]:
 class Start:
     """One start of one node. without: improvements that it does not have."""
 
-    def __init__(self, node: Node, book: Book, without: Iterable[str] = ()) -> None:
-        self._node, self._book = node, book
+    def __init__(
+        self,
+        node: Node,
+        book: Book,
+        without: Iterable[str] = (),
+        stages: Sequence[Stage] = SESSION,
+    ) -> None:
+        self._node, self._book, self._stages = node, book, stages
         self._has = {name: name not in set(without) for name in IMPROVEMENTS}
         self._seconds: dict[str, Callable[[], float]] = {
             "ram": lambda: book("stage_ram"),
@@ -95,7 +101,7 @@ class Start:
         """Everything that runs before `ready`, in the order of the graph. Seconds since create."""
         boot = Span("boot", 0.0, self._book("boot") + self._book("stage_boot.sh"), "")
         found = {"boot": boot}
-        for stage in SESSION:
+        for stage in self._stages:
             if getattr(stage, "late", False):
                 continue
             after = [name for name in stage.after if name in found] or ["boot"]

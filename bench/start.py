@@ -9,7 +9,8 @@ paths below ROOT); what systemd adds (a user of its own, the address rules) is l
 CASES.json: a list of {"name", "load_format", "flags": [more of vLLM's], "format": instead of the
 --load-format that serve.py gives, "caches": "cold" | "warm" | "restored", "arrive": {"after_s",
 "over_s"}: shards appear at a steady rate from the start on, "model": folder below ROOT instead of
-the weights, "env": {}, "check": true, "watch": true, "limit_s"}.
+the weights, "env": {}, "check": true, "watch": the watchdog's idle
+limit in seconds, "limit_s"}.
 DIR/results.jsonl gets a line a case, DIR/<name>.log the engine's log with seconds since the start.
 Seconds in "marks" are from the start of the process to the first line that says so.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import re
@@ -300,7 +302,8 @@ def run_case(case: dict[str, Any], root: Path, out: Path) -> dict[str, Any]:
             if case.get("check"):
                 result["check"] = start_watch.check(env)
             if case.get("watch"):
-                result["watch"] = start_watch.watch(root, PORT, MODEL, KEY)
+                ask = functools.partial(start_watch.ask, PORT, MODEL, KEY)
+                result["watch"] = start_watch.watch(root, ask, PORT, float(case["watch"]))
     except Exception as error:
         result["error"] = repr(error)
     finally:

@@ -15,15 +15,13 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from startup import probes, watchdog
 
-IDLE_S = 16.0
-QUIET_S = 5.0
 BUSY_TOKENS = 800
 WATCH_LIMIT_S = 90.0
 PATHS = ("/v1/models", "/invocations", "/tokenize", "/health", "/metrics", "/docs")
@@ -130,8 +128,10 @@ def metadata_server() -> Iterator[dict[str, str]]:
         server.server_close()
 
 
-def watch(root: Path, port: int, model: str, key: str) -> dict[str, Any]:
+def watch(root: Path, asking: Callable[[int], Any], port: int, idle_s: float) -> dict[str, Any]:
     """Look as the watchdog does: quiet, then a request, then quiet until it ends the VM.
+
+    asking: sends one request for so many tokens. idle_s: the watchdog's limit.
 
     root/proc and root/dev/pts are made empty, so that nobody on this machine counts as present.
     """
@@ -141,7 +141,7 @@ def watch(root: Path, port: int, model: str, key: str) -> dict[str, Any]:
         (root / left).unlink(missing_ok=True)
     (root / "run/mayfly/phase").write_text("serving")
     os.environ["MAYFLY_ROOT"] = str(root)
-    limits = {"IDLE": IDLE_S, "START": 600, "FAILED": 60, "HEARTBEAT": 30, "MAX_LIFE": 3600}
+    limits = {"IDLE": idle_s, "START": 600, "FAILED": 60, "HEARTBEAT": 30, "MAX_LIFE": 3600}
     settings = {f"MAYFLY_{name}_S": str(value) for name, value in limits.items()}
     settings |= {
         "MAYFLY_PORT": str(port),
@@ -149,7 +149,7 @@ def watch(root: Path, port: int, model: str, key: str) -> dict[str, Any]:
         "MAYFLY_SESSION": "measured",
     }
     with metadata_server() as told:
-        return _looks(settings, told, lambda: ask(port, model, key, BUSY_TOKENS))
+        return {"idle_s": idle_s, **_looks(settings, told, lambda: asking(BUSY_TOKENS))}
 
 
 def _looks(settings: dict[str, str], told: dict[str, str], work: Any) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def _looks(settings: dict[str, str], told: dict[str, str], work: Any) -> dict[st
     rows: list[dict[str, Any]] = []
     while not ended and time.monotonic() - began < WATCH_LIMIT_S:
         at = time.monotonic() - began
-        if at >= QUIET_S and worker.ident is None:
+        if at >= dog.limits.idle_s / 3 and worker.ident is None:
             worker.start()
         busy = metrics(0.0)
         verdict = dog.look()
@@ -178,4 +178,4 @@ def _looks(settings: dict[str, str], told: dict[str, str], work: Any) -> dict[st
             }
         )
         time.sleep(watchdog.period_s(dog.limits))
-    return {"idle_s": IDLE_S, "looks": rows, "ended": ended, "told": dict(told)}
+    return {"looks": rows, "ended": ended, "told": dict(told)}
