@@ -34,12 +34,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench import start_watch  # noqa: E402
+from mayfly import profile as profiles  # noqa: E402
 from startup import serve  # noqa: E402
 
 PORT = int(os.environ.get("PORT", "8000"))
@@ -85,8 +84,7 @@ def below(root: Path, value: str) -> str:
 
 def flags(profile: str, more: list[str]) -> list[str]:
     """The profile's own, on one GPU. What a case adds comes last and wins."""
-    said = yaml.safe_load((ROOT / "profiles" / f"{profile}.yaml").read_text())
-    own = said["machines"][MACHINE]["modes"]["fast"]["flags"]
+    own = profiles.load(profile).machines[MACHINE]["fast"].flags
     return [re.sub(r"(tensor-parallel-size)=\d+", r"\1=1", flag) for flag in own] + more
 
 

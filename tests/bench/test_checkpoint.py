@@ -1,4 +1,4 @@
-"""What loaders are measured on must be K2.5 in every name, type and byte, or the figures are not its."""
+"""What loaders are measured on must be K2.5 in every name, type and byte."""
 
 import json
 import math

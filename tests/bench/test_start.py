@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -54,7 +53,6 @@ def test_shards_come_back_one_by_one_when_they_arrive(tmp_path):
     arrival = start.Arrival(tmp_path, {"after_s": 0.0, "over_s": 0.4})
     assert list(weights.iterdir()) == []
     arrival.start()
-    time.sleep(0)
     arrival.restore()
 
     assert sorted(path.name for path in weights.iterdir()) == ["0.safetensors", "1.safetensors"]
@@ -139,8 +137,10 @@ def test_watchdog_sees_work_then_idleness_when_a_request_ends(measured):
 def test_caches_go_through_the_archive_when_restored(measured):
     """What is measured is what a node does: packed, removed, unpacked."""
     assert measured[1]["ok"]
-    assert measured[1]["caches"]["archive_bytes"] > 0
-    assert measured[1]["caches"]["bytes"] == len("code")
+    caches = measured[1]["caches"]
+    assert caches["archive_bytes"] > 0
+    assert caches["unpack_s"] > 0
+    assert caches["bytes"] >= len("code")
 
 
 def test_start_says_why_when_the_server_dies(measured):
