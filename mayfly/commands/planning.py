@@ -81,3 +81,29 @@ def profile_check(as_json: Json = False) -> None:
     from mayfly.commands import profile as command
 
     command.check(as_json=as_json)
+
+
+@app.command()
+def probe(
+    profile: Annotated[str, typer.Argument(help="The profile whose rank is measured.")],
+    machine: Machine = "",
+    mode: Annotated[str, typer.Option(help="Whose settings to take: fast | long.")] = "fast",
+    batches: Annotated[str, typer.Option(help="Requests at a time to measure.")] = "1,8,64",
+    python: Annotated[str, typer.Option(help="An interpreter with vLLM; else this one.")] = "",
+    out: Annotated[str, typer.Option(help="Folder for the engine's log.")] = ".mayfly/probe",
+    limit_s: Annotated[float, typer.Option(min=1, help="Seconds until it is ended.")] = 600,
+    as_json: Json = False,
+) -> None:
+    """Measure one rank of a model on the GPU at hand, before eight are rented."""
+    from mayfly.commands import probe as command
+
+    wanted = command.Wanted(
+        profile=profile,
+        machine=machine,
+        mode=mode,
+        batches=batches,
+        python=python,
+        out=out,
+        limit_s=limit_s,
+    )
+    command.run(wanted, as_json=as_json)
