@@ -3,7 +3,7 @@
     PYTHONPATH=SITE python bench/start.py --root ROOT --cases CASES.json --out DIR
 
 On a machine with a GPU. SITE holds vLLM; ROOT/mnt/mayfly is what bench/checkpoint.py wrote. The
-command line is startup/serve.py's, the environment that of startup/mayfly-vllm.service (its own
+command line is startup/serve.py's, the environment that of startup/mayfly-vllm.env (its own
 paths below ROOT); what systemd adds (a user of its own, the address rules) is left out.
 
 CASES.json: a list of {"name", "load_format", "flags": [more of vLLM's], "format": instead of the
@@ -63,18 +63,13 @@ MARKS = {
 }
 
 
-def unit_environment(unit: str, root: Path) -> tuple[dict[str, str], list[str]]:
+def unit_environment(root: Path) -> tuple[dict[str, str], list[str]]:
     """(what the unit sets, what it unsets). Our own absolute paths come to lie below root."""
-    sets: dict[str, str] = {}
-    unsets: list[str] = []
-    for line in unit.splitlines():
-        name, _, value = line.partition("=")
-        if name == "Environment":
-            pairs = (word.partition("=") for word in shlex.split(value))
-            sets.update((key, below(root, said)) for key, _, said in pairs)
-        elif name == "UnsetEnvironment":
-            unsets += shlex.split(value)
-    return sets, unsets
+    file = (ROOT / "startup/mayfly-vllm.env").read_text()
+    pairs = (line.partition("=") for line in file.splitlines() if not line.startswith("#"))
+    unit = (ROOT / "startup/mayfly-vllm.service").read_text()
+    unsets = re.findall(r"^UnsetEnvironment=(.*)$", unit, re.MULTILINE)
+    return {name: below(root, value) for name, _, value in pairs if name}, " ".join(unsets).split()
 
 
 def below(root: Path, value: str) -> str:
@@ -106,7 +101,7 @@ def settings(case: dict[str, Any], root: Path) -> dict[str, str]:
 
 def environment(case: dict[str, Any], root: Path) -> dict[str, str]:
     """As systemd would make it, plus the way to vLLM on this machine."""
-    sets, unsets = unit_environment((ROOT / "startup/mayfly-vllm.service").read_text(), root)
+    sets, unsets = unit_environment(root)
     found = {key: value for key, value in os.environ.items() if key not in unsets}
     if "LD_LIBRARY_PATH" in os.environ and not driver_is_found():
         found["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
@@ -114,7 +109,6 @@ def environment(case: dict[str, Any], root: Path) -> dict[str, str]:
     ours = sets["PYTHONPATH"].split(":")
     ours += [path for path in (plugin, os.environ.get("PYTHONPATH", "")) if path not in ours]
     sets["PYTHONPATH"] = ":".join(path for path in ours if path)
-    found["VLLM_USE_FLASHINFER_SAMPLER"] = "0"  # unless the unit says otherwise: it compiles
     more = {"VLLM_API_KEY": KEY, "PYTHONUNBUFFERED": "1", **case.get("env", {})}
     return {**found, **settings(case, root), **sets, **more}
 

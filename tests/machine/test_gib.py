@@ -82,13 +82,18 @@ cat >/run/mayfly/env <<X
 MAYFLY_PORT=8000
 MAYFLY_SERVED_MODEL=k
 MAYFLY_SERVE_FLAGS=[]
+MAYFLY_LOAD_FORMAT=safetensors
+MAYFLY_WEIGHTS_URI=gs://weights/k
+MAYFLY_START_S=600
 X
 echo VLLM_API_KEY=k >/run/mayfly-key/env
 cp {ROOT}/startup/mayfly-vllm.service /run/systemd/system/"""
 UNIT = "/run/systemd/system/mayfly-vllm.service"
+SETTINGS = "/opt/mayfly/startup/mayfly-vllm.env"
 START = "systemctl daemon-reload && systemctl restart mayfly-vllm"
 DROP_IN = """mkdir -p /etc/systemd/system/service.d
-printf '[Service]\\nEnvironment=NCCL_NET=gIB\\n' >/etc/systemd/system/service.d/x.conf"""
+echo NCCL_NET=gIB >/etc/gib.env
+printf '[Service]\\nEnvironmentFile=/etc/gib.env\\n' >/etc/systemd/system/service.d/x.conf"""
 LOOK = f"{CHECK} unit mayfly-vllm.service"
 
 
@@ -107,7 +112,7 @@ def test_unit_has_nccls_settings_also_where_systemd_itself_is_told_of_gib(run):
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (f"sed -i /NCCL_NET_PLUGIN/d {UNIT}", "NCCL_NET_PLUGIN is None, not 'none'"),
+        (f"sed -i /NCCL_NET_PLUGIN/d {SETTINGS}", "NCCL_NET_PLUGIN is None, not 'none'"),
         ("systemctl set-environment NCCL_ALGO=Ring", "NCCL_ALGO is set (Ring)"),
         (f"sed -i s/LD_LIBRARY_PATH// {UNIT}", "LD_LIBRARY_PATH names the plugin"),
         (DROP_IN, "NCCL_NET is 'gIB', not 'Socket'"),

@@ -140,12 +140,16 @@ def test_vllm_unit_is_shut_in_when_read():
         "DynamicUser=yes",
         "IPAddressDeny=any",
         "IPAddressAllow=localhost",
+        "CapabilityBoundingSet=",
+        "RestrictNamespaces=yes",
         "EnvironmentFile=/run/mayfly-key/env",
         "TimeoutStopSec=20",
         "KillMode=mixed",
     } <= set(lines)
     assert any(x.startswith("ReadOnlyPaths=/mnt/mayfly") for x in lines)
-    environment = " ".join(x for x in lines if x.startswith("Environment="))
+    files = [x for x in lines if x.startswith(("Environment=", "EnvironmentFile="))]
+    assert files[-1] == "EnvironmentFile=/opt/mayfly/startup/mayfly-vllm.env"  # the last one wins
+    environment = (STARTUP / "mayfly-vllm.env").read_text().splitlines()
     for setting in (
         "NCCL_ENV_PLUGIN=none",
         "NCCL_NET_PLUGIN=none",

@@ -45,7 +45,7 @@ def identity_of(unit: Unit) -> Identity:
 
 def assume(unit: Unit, identity: Identity) -> None:
     """Become `identity`, with no more powers than CapabilityBoundingSet= and Protect* leave it."""
-    kernel.bound_capabilities(kept_capabilities(unit) if identity.is_root else frozenset())
+    kernel.bound_capabilities(frozenset() if identity.shared else kept_capabilities(unit))
     if identity.number:
         kernel.switch_to(identity.number)
     if not identity.is_root:

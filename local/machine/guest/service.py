@@ -19,6 +19,7 @@ from units import Command, Unit
 Done = Callable[[str], None]  # "done", "failed", "dependency", "skipped"
 _POLL_S = 0.05
 _DEFAULT_TIMEOUT_S = 90.0
+MACHINE = os.readlink("/proc/self/ns/mnt")
 
 
 class Host(Protocol):
@@ -59,6 +60,7 @@ class Service:
         self._stopping: list[Done] = []  # stop jobs
         self._generation = 0  # timers of an older life are void
         self._lines: list[Lines] = []
+        self._namespaces: set[str] = set()  # the mount namespaces of its processes
 
     # -- what is asked of it
 
@@ -108,13 +110,17 @@ class Service:
         return self.unit.value("Description", self.unit.name, "Unit")
 
     def pids(self) -> list[int]:
-        """Every process of this life: they all carry its INVOCATION_ID, as a cgroup would tell."""
+        """Every process of this life, as a cgroup would tell.
+
+        They carry its INVOCATION_ID; where they have a mount namespace they cannot leave that.
+        """
         marker = f"INVOCATION_ID={self.facts.invocation}".encode()
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and entry.name != "1":
                 with contextlib.suppress(OSError):
-                    if marker in (entry / "environ").read_bytes().split(b"\0"):
+                    inside = os.readlink(entry / "ns/mnt") in self._namespaces
+                    if inside or marker in (entry / "environ").read_bytes().split(b"\0"):
                         found.append(int(entry.name))
         if self.facts.main_pid and self.facts.main_pid not in found:
             found.append(self.facts.main_pid)
@@ -134,6 +140,7 @@ class Service:
 
     def _begin(self) -> None:
         self._generation += 1
+        self._namespaces.clear()
         self.facts.invocation = secrets.token_hex(16)
         self._set("activating", "start-pre")
         for path in self.unit.values("Unit", "ConditionPathExists"):
@@ -226,6 +233,8 @@ class Service:
         started = spawn.spawn(self.unit, command, self._around, writer)
         os.close(writer)
         pid = started.pid
+        with contextlib.suppress(OSError):  # it is over already
+            self._namespaces |= {os.readlink(f"/proc/{pid}/ns/mnt")} - {MACHINE}
         if started.listener is not None:
             Gate(self.host.loop, started.listener, self._around.rules)
         name = self.unit.value("SyslogIdentifier") or os.path.basename(command.argv[0])

@@ -13,8 +13,8 @@ import directories
 import kernel
 import seccomp
 from addresses import Rules
-from identity import ROOT, Identity, assume, identity_of
-from units import Command, Unit, environment_file
+from identity import ROOT, Identity, assume, identity_of, kept_capabilities
+from units import BadUnitError, Command, Unit, environment_file
 
 _LIMITS = {
     "LimitNOFILE": resource.RLIMIT_NOFILE,
@@ -45,7 +45,11 @@ class Surroundings:
 def prepare(unit: Unit, invocation: str, base: dict[str, str]) -> Surroundings:
     """Directories, credentials, environment. Raises SpawnError."""
     who = identity_of(unit)
-    around = Surroundings({**base, "INVOCATION_ID": invocation}, who, Rules.of(unit))
+    try:
+        kept_capabilities(unit)
+        around = Surroundings({**base, "INVOCATION_ID": invocation}, who, Rules.of(unit))
+    except BadUnitError as error:
+        raise SpawnError(str(error)) from error
     try:
         _make_directories(unit, around)
     except OSError as error:
@@ -120,18 +124,16 @@ def spawn(unit: Unit, command: Command, around: Surroundings, output: int) -> St
             if guarded:
                 os.write(tell, str(seccomp.listen()).encode())
                 os.read(waited, 1)  # until process 1 has taken the listener
-            status = process.execute()
-        except StartError as error:
-            status = error.status
-            with contextlib.suppress(OSError):
-                os.write(2, f"{unit.name}: {error}\n".encode())
+            process.execute()
         except BaseException as error:
+            status = error.status if isinstance(error, StartError) else EXIT_EXEC
             with contextlib.suppress(OSError):
-                os.write(2, f"{unit.name}: {error}\n".encode())
-        os._exit(status)
+                os.write(output, f"{unit.name}: {error}\n".encode())
+        finally:
+            os._exit(status)
     os.close(tell)
     os.close(waited)
-    number = os.read(told, 16) if guarded else b""
+    number = os.read(told, 16)  # nothing once it has run its program, or could not
     listener = kernel.descriptor_of(pid, int(number)) if number else None
     os.close(told)
     os.close(release)
@@ -171,15 +173,15 @@ class Process:
             assume(unit, self._around.identity)
             seccomp.restrict(unit)
 
-    def execute(self) -> int:
-        """Run the program; returns only if that fails."""
+    def execute(self) -> None:
+        """Run the program. Raises StartError."""
         os.umask(int(self._unit.value("UMask", "0022"), 8))
         argv = self._command.expand(self._around.environment)
         try:
             os.execvpe(argv[0], argv, self._around.environment)
         except OSError as failure:
-            os.write(2, f"Failed to execute {argv[0]}: {failure.strerror}\n".encode())
-        return EXIT_EXEC
+            message = f"Failed to execute {argv[0]}: {failure.strerror}"
+            raise StartError(EXIT_EXEC, message) from failure
 
     def _connect(self, journal: int) -> None:
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
