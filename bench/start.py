@@ -197,7 +197,7 @@ class Arrival:
 
     def restore(self) -> None:
         """All shards in their place, whatever happened."""
-        self._thread.join(timeout=self._plan["after_s"] + self._plan["over_s"])
+        self._thread.join(timeout=self._plan["after_s"] + self._plan["over_s"] + 30)
         for path in list(self._from.glob("*.safetensors")):
             path.rename(self._to / path.name)
 
