@@ -16,9 +16,11 @@ import yaml
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs/results"
 FIGURES = "2026-11-23-figures.yaml"
+MACHINES = "2026-11-23-machines.yaml"
 RANK = "raw/2026-11-23-h100-rank/results.jsonl"
 START = "raw/2026-11-23-h100-start/results.jsonl"
 ARCHIVE = "raw/2026-11-23-engine-archive/results.json"
+PULLERS = "raw/2026-11-23-pullers/results.json"
 STAGES = "raw/2026-11-23-demo-timeline/timeline.json"
 
 
@@ -41,7 +43,7 @@ class Figure:
         """`value`, or what makes a start quickest ("best") or slowest ("worst")."""
         if end == "value" or self.low is None or self.high is None:
             return self.value
-        rate = self.unit.endswith("/s")
+        rate = self.unit in ("GB/s", "token/s")
         return self.high if (end == "best") == rate else self.low
 
 
@@ -72,7 +74,8 @@ def read(folder: Path = RESULTS) -> dict[str, Figure]:
     """All figures, by name."""
     listed = yaml.safe_load((folder / FIGURES).read_text())
     found = {name: Figure(name=name, **said) for name, said in listed.items()}
-    for figure in [*archive(folder), *stages(folder), *rank(folder), *starts(folder)]:
+    measured = [*archive(folder), *stages(folder), *pulls(folder), *rank(folder), *starts(folder)]
+    for figure in [*machines(folder), *measured]:
         found[figure.name] = figure
     return found
 
@@ -84,16 +87,33 @@ def lines(path: Path) -> dict[str, dict[str, Any]]:
     return {row["case"]["name"]: row for row in good}
 
 
+def machines(folder: Path) -> Iterator[Figure]:
+    for name, said in yaml.safe_load((folder / MACHINES).read_text()).items():
+        source = f"{MACHINES}: Google's page on GPU machine types"
+        yield Figure(f"vcpus_{name}", said["vcpus"], "vCPU", source)
+        yield Figure(f"nic_{name}", said["gbit_s"] / 8, "GB/s", source)
+
+
 def archive(folder: Path) -> Iterator[Figure]:
-    """The engine's archive: what the seeding VM packs, and one core's pace at unpacking it."""
+    """The engine's archives as a node finds them, and one core's seconds with them."""
     said = json.loads((folder / ARCHIVE).read_text())
-    row = next(row for row in said["formats"] if row["format"] == "gzip-1")
     where = f"{ARCHIVE}, measured {said['date']}"
-    gb = row["packed_bytes"] / 1e9
-    yield Figure("engine_gb", round(gb, 2), "GB", f"{where}: the locked environment, gzip -1")
-    for name, key in (("engine_check", "sha256"), ("engine_unpack", "unpack")):
-        rate = gb / row[key]["cpu_s"]
-        yield Figure(name, round(rate, 3), "GB/s", f"{where}: {key}, packed bytes by CPU second")
+    parts = said["parts"]
+    each_s = [part["sha256"]["cpu_s"] + part["unpack"]["cpu_s"] for part in parts]
+    gb = sum(part["bytes"] for part in parts) / 1e9
+    yield Figure("engine_gb", round(gb, 2), "GB", f"{where}: the environment in {len(parts)} parts")
+    yield Figure("engine_cpu", round(sum(each_s), 1), "CPU s", f"{where}: to check and unpack all")
+    yield Figure("engine_part", max(each_s), "CPU s", f"{where}: to check and unpack the largest")
+
+
+def pulls(folder: Path) -> Iterator[Figure]:
+    """What the pullers cost in processor time: no network of this size was measured."""
+    said = json.loads((folder / PULLERS).read_text())
+    row = next(row for row in said["rows"] if row["puller"] == "gcloud storage")
+    source = (
+        f"{PULLERS}, measured {said['date']}: gcloud storage from a local server, hashes checked"
+    )
+    yield Figure("pull_cpu", row["cpu_s_per_gib"], "CPU s/GiB", source)
 
 
 def stages(folder: Path) -> Iterator[Figure]:

@@ -10,19 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-import yaml
 
 from bench.coldstart_inputs import Book
+from mayfly import profile
+from mayfly.machines import MACHINES
 from startup import manifest
 from startup.run import SESSION, Stage
 from startup.vllm_plugin import shards
 
-PROFILES = Path(__file__).resolve().parent.parent / "profiles"
 GOAL_MINUTES = 4.0
 GIB = 1.073741824
-GPUS = 8
+SHARD_GB = 9.3  # K2.5's, where nobody has counted a model's
 ANSWERS = 2  # one after the other, in the second turn; chat and tool call go beside it
 
 IMPROVEMENTS = (
@@ -45,6 +43,7 @@ class Node:
 
     profile: str
     machine: str
+    gpus: int
     gb: float
     pieces: int
     load_format: str
@@ -63,14 +62,12 @@ class Span:
 def nodes() -> list[Node]:
     """Every profile on every machine that it names."""
     found = []
-    for path in sorted(PROFILES.glob("*.yaml")):
-        said = yaml.safe_load(path.read_text())
-        pieces = said["shards"] or math.ceil(said["size_gb"] / 9.3)  # as K2.5's, where not counted
-        load_format = said["engine"]["load_format"]
-        found += [
-            Node(path.stem, machine, float(said["size_gb"]), pieces, load_format)
-            for machine in said["machines"]
-        ]
+    for name in profile.names():
+        said = profile.load(name)
+        pieces = said.shards or math.ceil(said.size_gb / SHARD_GB)
+        for machine in said.machines:
+            gpus = MACHINES[machine].gpus
+            found.append(Node(name, machine, gpus, said.size_gb, pieces, said.engine.load_format))
     return found
 
 
@@ -123,7 +120,9 @@ class Start:
             after = [*after, "weights"]
         because = max(after, key=lambda name: found[name].end)
         start = found[because].end
-        imported = start + self._book("imports") + self._book("ranks")
+        imported = start + self._book("imports")
+        if self._node.gpus > 1:
+            imported += self._book("ranks")
         imports = Span("imports", start, imported, because)
         load = self._load(imports, found["weights"])
         kind = "warm_up_cached" if self._has["kernel caches"] else "warm_up_cold"
@@ -150,16 +149,16 @@ class Start:
         return self._node.gb / self._book(f"load_{kind}")
 
     def _driver_s(self) -> float:
-        ready_s = self._book("gpu_init_per_gpu") * GPUS
+        ready_s = self._book("gpu_init_per_gpu") * self._node.gpus
         if self._has["driver in the image"]:
             return ready_s
         return self._book("driver_upgrade") + ready_s
 
     def _engine_s(self) -> float:
-        gb, parts = self._book("engine_gb"), self._book("engine_parts")
-        pull = min(self._book("stream") * parts, self._bucket_gb_s())
-        unpack = 1 / (1 / self._book("engine_check") + 1 / self._book("engine_unpack"))
-        return gb / pull + gb / (unpack * parts)
+        cores = self._book(f"vcpus_{self._node.machine}")
+        unpack_s = max(self._book("engine_part"), self._book("engine_cpu") / cores)
+        # Its parts come by gsutil, and beside the weights.
+        return self._book("engine_gb") / self._book("bucket_gsutil") + unpack_s
 
     def _weights_s(self) -> float:
         # The engine comes through the same card at the same time.

@@ -4,8 +4,9 @@
 
 ENV: an environment installed from startup/locks/vllm-*.lock and byte-compiled, for instance by
 `uv pip install --python-version 3.12 --python-platform x86_64-manylinux_2_39 --target ENV
---require-hashes -r LOCK`. Needs twice its size on this disk. DIR/results.json: bytes and files, and
-for each format the packed bytes, and wall and CPU seconds to pack, check (sha256) and unpack.
+--require-hashes -r LOCK`. Needs twice its size on this disk. DIR/results.json: bytes and files; of
+the archives as startup/seed_pack.py makes them, the bytes of each and the CPU seconds to check
+(sha256) and unpack it; for comparison, the whole as one archive, by format.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-# The product's own first: seed-engine packs with gzip -1, stage 40 unpacks with `tar -xaf`.
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from startup import seed_pack  # noqa: E402
+
 FORMATS = {
     "gzip-1": ("env.tar.gz", "gzip -1", "gzip -d"),
     "zstd-3": ("env.tar.zst", "zstd -q -3 -T0", "zstd -q -d"),
@@ -58,6 +63,21 @@ def measure(env: Path, scratch: Path, name: str) -> dict[str, Any]:
     return found
 
 
+def measure_parts(env: Path, scratch: Path) -> list[dict[str, Any]]:
+    """One after the other, so that the CPU seconds are one archive's own."""
+    seed_pack.pack(env, scratch / "parts")
+    folder = scratch / "unpacked"
+    folder.mkdir()
+    rows = []
+    for archive in sorted((scratch / "parts").iterdir()):
+        unpack = ["tar", "-xzf", str(archive), "-C", str(folder), "--no-same-owner"]
+        row = {"name": archive.name, "bytes": archive.stat().st_size}
+        rows.append(row | {"sha256": timed(["sha256sum", str(archive)]), "unpack": timed(unpack)})
+    shutil.rmtree(folder)
+    shutil.rmtree(scratch / "parts")
+    return rows
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("env", type=Path)
@@ -67,6 +87,8 @@ def main() -> int:
     scratch = options.env.resolve().parent / "scratch"
     scratch.mkdir()
     files = [path for path in options.env.rglob("*") if path.is_file()]
+    parts = measure_parts(options.env.resolve(), scratch)
+    print(json.dumps(parts), flush=True)
     rows = []
     for name in FORMATS:
         rows.append(measure(options.env.resolve(), scratch, name))
@@ -77,7 +99,8 @@ def main() -> int:
         "cores": os.cpu_count(),
         "files": len(files),
         "bytes": sum(path.stat().st_size for path in files),
-        "formats": rows,
+        "parts": parts,
+        "one_archive": rows,
     }
     (options.out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     return 0
