@@ -13,6 +13,7 @@ from tests.bench.test_checkpoint import SMALL
 from tests.conftest import ROOT
 from tests.machine.vllm_server import HOST, WHEELS, free_port
 
+
 def test_unit_sets_and_unsets_what_it_does_on_a_node_when_read():
     """A start with another environment would measure another node."""
     sets, unsets = start.unit_environment(Path("/r"))
