@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Stage 40: the engine, a locked environment built once by the seeding VM, bucket -> disk.
-# Needs: MAYFLY_ENGINE_URI (gs:// folder with manifest.json and env.tar.gz or env.tar.zst).
-# Leaves: /opt/mayfly-engine/env/bin/vllm; .complete beside it holds the archive's sha256.
+# Needs: MAYFLY_ENGINE_URI (gs:// folder with manifest.json and env-<n>.tar.gz).
+# Leaves: /opt/mayfly-engine/env/bin/vllm; .complete beside it holds the manifest's sha256.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 readonly cache="$root/var/cache/mayfly/engine"
@@ -17,12 +17,19 @@ fetch_manifest() {
   esac
 }
 
+# pull URI ARCHIVE...
 pull() {
-  gs cp "$1/$2" "$cache/$2" </dev/null
+  printf '%s\n' "${@:2}" | sed "s|^|$1/|" | gs -m cp -I "$cache"
+}
+
+# unpack ARCHIVE...  All at once: one core would take more than a minute.
+unpack() {
+  printf '%s\n' "$@" |
+    xargs -P "$(nproc)" -I '{}' tar -C "$(dirname "$engine_dir")" -xzf "$cache/{}" --no-same-owner
 }
 
 main() {
-  local uri="${MAYFLY_ENGINE_URI:?stage 40 needs the gs:// address of the engine}" archive version
+  local uri="${MAYFLY_ENGINE_URI:?stage 40 needs the gs:// address of the engine}" archives version
   mkdir -p "$cache"
   fetch_manifest "$uri"
   version="$(sha256sum <"$cache.json")"
@@ -30,17 +37,19 @@ main() {
     log INFO "the engine is already in $engine_dir"
     return 0
   fi
-  archive="$(manifest absent "$cache.json" "$root/nowhere" | cut -f 2 | grep -m 1 '^env\.tar\.')" ||
-    fail "the manifest at $uri names no env.tar; run: mayfly seed $MAYFLY_PROFILE"
-  retry 4 5 pull "$uri" "$archive" || fail "could not pull $uri/$archive"
-  manifest wrong "$cache.json" "$cache" || fail "$uri/$archive is not what its manifest says; run: mayfly seed $MAYFLY_PROFILE"
+  mapfile -t archives < <(manifest absent "$cache.json" "$root/nowhere" | cut -f 2 | grep '^env-.*\.tar\.gz$')
+  if ((${#archives[@]} == 0)); then
+    fail "the manifest at $uri names no env-<n>.tar.gz; run: mayfly seed $MAYFLY_PROFILE"
+  fi
+  retry 4 5 pull "$uri" "${archives[@]}" || fail "could not pull the engine from $uri"
+  manifest wrong "$cache.json" "$cache" || fail "the engine at $uri is not what its manifest says; run: mayfly seed $MAYFLY_PROFILE"
   report_bytes "$(manifest total "$cache.json")"
   rm -rf "$engine_dir"
   mkdir -p "$(dirname "$engine_dir")"
-  tar -xaf "$cache/$archive" -C "$(dirname "$engine_dir")" --no-same-owner || fail "could not unpack $archive"
-  rm -f "${cache:?}/$archive"
+  unpack "${archives[@]}" || fail "could not unpack the engine; is the disk full?"
+  rm -rf "${cache:?}"
   if [[ ! -x "$engine_dir/env/bin/vllm" ]]; then
-    fail "$uri/$archive holds no env/bin/vllm; run: mayfly seed $MAYFLY_PROFILE"
+    fail "the engine at $uri holds no env/bin/vllm; run: mayfly seed $MAYFLY_PROFILE"
   fi
   printf '%s\n' "$version" >"$engine_dir/.complete"
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Seed: the engine's environment, built once from its lock, packed, into the bucket.
 # Needs: MAYFLY_ENGINE_URI, MAYFLY_ENGINE_LOCK (file in startup/locks/), uv (seed-tools.sh).
-# Leaves: env.tar.gz and, last, manifest.json at MAYFLY_ENGINE_URI.
+# Leaves: env-<n>.tar.gz and, last, manifest.json at MAYFLY_ENGINE_URI.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 readonly python=3.12 out="$root/var/cache/mayfly/engine-out"
@@ -13,16 +13,20 @@ build() {
     uv pip install --quiet --compile-bytecode --python "$engine_dir/env/bin/python" --require-hashes -r "$1"
 }
 
-upload() {
-  gs cp "$out/env.tar.gz" "$1/env.tar.gz" </dev/null
+# uv compiles what it installs, the interpreter comes without: on the node nobody may write there,
+# and each of the server's processes would compile its library again.
+compile_library() {
+  "$engine_dir/env/bin/python" -m compileall -q -j 0 "$engine_dir/python" >/dev/null ||
+    log WARN "part of the interpreter's own library has no byte code"
 }
 
-publish_manifest() {
-  manifest make "$out" "$1" "vllm==$MAYFLY_ENGINE" >"$out.json" && gs cp "$out.json" "$1/manifest.json" </dev/null
+upload() {
+  local said
+  said="$(python3 -m startup.seed_upload "$out" "$1" "vllm==$MAYFLY_ENGINE")" || fail "${said##*$'\n'}"
 }
 
 main() {
-  local uri="${MAYFLY_ENGINE_URI:?seed-engine needs the gs:// address of the engine}" status=0
+  local uri="${MAYFLY_ENGINE_URI:?seed-engine needs the gs:// address of the engine}" status=0 size
   local lock="$code_dir/startup/locks/${MAYFLY_ENGINE_LOCK:?seed-engine needs the name of a lock}"
   cloud get "$uri/manifest.json" >/dev/null || status=$?
   case "$status" in
@@ -38,12 +42,15 @@ main() {
   if [[ ! -x "$engine_dir/env/bin/vllm" ]]; then
     fail "the lock $MAYFLY_ENGINE_LOCK brings no vllm program"
   fi
-  mkdir -p "$out"
-  tar -C "$(dirname "$engine_dir")" -I 'gzip -1' -cf "$out/env.tar.gz" "$(basename "$engine_dir")" ||
-    fail "no room to pack the engine; raise seeding.disk_gb in profiles/$MAYFLY_PROFILE.yaml"
-  retry 4 5 upload "$uri" || fail "could not upload the engine to $uri"
-  retry 3 2 publish_manifest "$uri" || fail "could not publish $uri/manifest.json"
-  report_bytes "$(stat -c %s "$out/env.tar.gz")"
+  compile_library
+  say "packing the engine"
+  rm -rf "$out"
+  python3 -m startup.seed_pack "$engine_dir" "$out" ||
+    fail "could not pack the engine; is the disk full? Raise seeding.disk_gb in profiles/$MAYFLY_PROFILE.yaml"
+  size="$(du -sb "$out" | cut -f 1)"
+  say "uploading the engine, $((size / 1000000)) MB"
+  upload "$uri"
+  report_bytes "$size"
   rm -rf "$out" "$engine_dir"
 }
 main "$@"

@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from local import hub as hubs
-from startup import manifest
+from startup import manifest, seed_pack
 from startup.seed_hub import Hub
 from startup.seed_transfer import Job
 from startup.seed_upload import SeedError, store
@@ -105,13 +105,11 @@ def in_bucket(machine) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
-def stored(machine) -> list[str]:
-    """The names that were uploaded, in order."""
+def stored(machine, below: str = "models/example--model/x/") -> list[str]:
+    """The names that were uploaded below a folder, in order."""
     calls = [c for c in machine.google.asked if c.startswith("/upload/storage/")]
-    return [
-        parse_qs(urlsplit(c).query)["name"][0].removeprefix("models/example--model/x/")
-        for c in calls
-    ]
+    names = [parse_qs(urlsplit(call).query)["name"][0] for call in calls]
+    return [name.removeprefix(below) for name in names if name.startswith(below)]
 
 
 def last_line(result) -> str:
@@ -468,6 +466,68 @@ def test_engine_seed_packs_what_the_node_unpacks_when_there_is_none(uv, run_stag
     install = next(call for call in uv.calls("uv") if "pip" in call)
     assert "--require-hashes" in install
     assert install.endswith("startup/locks/vllm-0.24.0.lock")
+    assert stored(machine=uv, below="engines/e1/")[-1] == "manifest.json"
+
+
+def test_pack_loses_nothing_when_a_folder_goes_through_it(tmp_path):
+    """Links, modes, times and empty folders: byte code is only good for the source's own time."""
+    tree = tmp_path / "there/engine"
+    (tree / "lib/empty").mkdir(parents=True)
+    (tree / "bin").mkdir()
+    for number in range(40):
+        (tree / f"lib/module{number}.py").write_bytes(b"x" * number * 100)
+    (tree / "bin/run").write_text("#!/bin/sh\n")
+    (tree / "bin/run").chmod(0o755)
+    os.utime(tree / "bin/run", (1_600_000_000, 1_600_000_000))
+    (tree / "bin/-odd name").write_text("a name that looks like an option")
+    (tree / "bin/again").symlink_to("run")
+    (tree / "lib64").symlink_to("lib")
+    (tmp_path / "here").mkdir()
+
+    seed_pack.pack(tree, tmp_path / "out", parts=4)
+
+    archives = sorted((tmp_path / "out").iterdir())
+    assert [path.name for path in archives] == [f"env-0{n}.tar.gz" for n in range(4)]
+    for path in archives:
+        subprocess.run(["tar", "-C", tmp_path / "here", "-xzf", path], check=True)
+    assert listing(tmp_path / "here/engine") == listing(tree)
+
+
+def listing(tree: Path) -> dict[str, tuple[object, ...]]:
+    """What a tree holds: mode, time and content of files, the ends of links, folders."""
+    found: dict[str, tuple[object, ...]] = {}
+    for path in tree.rglob("*"):
+        name = str(path.relative_to(tree))
+        if path.is_symlink():
+            found[name] = ("link", os.readlink(path))
+        elif path.is_dir():
+            found[name] = ("folder",)
+        else:
+            found[name] = (path.stat().st_mode, int(path.stat().st_mtime), path.read_bytes())
+    return found
+
+
+def test_pack_makes_piles_of_one_size_when_files_differ():
+    """A node waits for the largest archive."""
+    sizes = [900, 500, 400, 300, 200, 100, 100, 100, 100, 100]
+    entries = [(size * 1_000_000, str(number)) for number, size in enumerate(sizes)]
+
+    piles = seed_pack.split(entries, 4)
+
+    found = [sum(sizes[int(path)] for path in pile) for pile in piles]
+    assert sum(found) == sum(sizes)
+    assert max(found) == 900
+    assert min(found) >= 600
+
+
+def test_engine_seed_says_why_when_the_bucket_takes_nothing(uv, run_stage):
+    """The same words as for the weights, not gsutil's last line."""
+    google_says(uv, 403, "forbidden", DENIED, times=99)
+
+    assert run_stage("seed-engine.sh").returncode == 1
+
+    assert "the seeder has no right to write to w (403 forbidden" in uv.why("seed-engine")
+    assert "pulumi up --stack foundation" in uv.why("seed-engine")
 
 
 def test_engine_seed_builds_nothing_when_it_is_there(uv, run_stage):

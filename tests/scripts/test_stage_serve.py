@@ -29,16 +29,21 @@ def environment_archive(*names: str) -> bytes:
 
 @pytest.fixture
 def engine(machine):
-    data = environment_archive("env/bin/vllm", "python/bin/python3")
-    machine.google.put(f"{URI}/env.tar.gz", data)
-    machine.google.put(f"{URI}/manifest.json", manifest_of({"env.tar.gz": data}))
+    archives = {
+        "env-00.tar.gz": environment_archive("env/bin/vllm", "python/bin/python3"),
+        "env-01.tar.gz": environment_archive("env/bin/helper", "python/bin/pip"),
+    }
+    for name, data in archives.items():
+        machine.google.put(f"{URI}/{name}", data)
+    machine.google.put(f"{URI}/manifest.json", manifest_of(archives))
     return machine
 
 
 def test_engine_stage_unpacks_the_environment_once_when_it_runs_twice(engine, run_stage):
     """5 GB again at each boot would be half a minute of eight GPUs."""
     assert run_stage("40-engine.sh").returncode == 0
-    assert (engine.root / "opt/mayfly-engine/env/bin/vllm").exists()
+    for name in ("env/bin/vllm", "python/bin/python3", "env/bin/helper", "python/bin/pip"):
+        assert (engine.root / "opt/mayfly-engine" / name).exists()
 
     result = run_stage("40-engine.sh")
 
@@ -48,7 +53,7 @@ def test_engine_stage_unpacks_the_environment_once_when_it_runs_twice(engine, ru
 
 def test_engine_stage_refuses_an_archive_when_its_sha256_is_not_the_manifests(engine, run_stage):
     """It is code, and it would see the key."""
-    engine.google.put(f"{URI}/env.tar.gz", environment_archive("env/bin/vllm", "evil"))
+    engine.google.put(f"{URI}/env-01.tar.gz", environment_archive("env/bin/vllm", "evil"))
 
     result = run_stage("40-engine.sh")
 
@@ -57,11 +62,24 @@ def test_engine_stage_refuses_an_archive_when_its_sha256_is_not_the_manifests(en
     assert not (engine.root / "opt/mayfly-engine").exists()
 
 
+def test_engine_stage_leaves_no_engine_when_an_archive_is_torn(engine, run_stage):
+    """One of 32 that fails must not be lost among 31 that do not."""
+    torn = environment_archive("env/bin/helper")[:60]
+    engine.google.put(f"{URI}/env-01.tar.gz", torn)
+    good = {"env-00.tar.gz": engine.google.read(f"{URI}/env-00.tar.gz"), "env-01.tar.gz": torn}
+    engine.google.put(f"{URI}/manifest.json", manifest_of(good))
+
+    assert run_stage("40-engine.sh").returncode == 1
+
+    assert "could not unpack the engine" in engine.why("40-engine")
+    assert not (engine.root / "opt/mayfly-engine/.complete").exists()
+
+
 @pytest.mark.parametrize(
     ("files", "line"),
     [
         (None, f"there is no engine at {URI}; run: mayfly seed kimi-k2.5"),
-        ({"other.txt": b"x"}, "names no env.tar"),
+        ({"other.txt": b"x"}, "names no env-<n>.tar.gz"),
     ],
 )
 def test_engine_stage_names_the_command_when_there_is_no_engine(machine, run_stage, files, line):
