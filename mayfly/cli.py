@@ -77,6 +77,21 @@ def status(as_json: Json = False) -> None:
 
 
 @app.command()
+def logs(
+    session: Session = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
+    seed: Annotated[
+        bool, typer.Option("--seed", help="The seeding VM's, not a session's.")
+    ] = False,
+    since: Annotated[str, typer.Option(help="Only what is newer, e.g. 10m or 2h.")] = "",
+) -> None:
+    """Show a VM's serial console and how far it is; works without SSH."""
+    from mayfly.commands import logs as command
+
+    command.run(session, seed=seed, follow=follow, since=since)
+
+
+@app.command()
 def connect(
     session: Session = "",
     port: Annotated[str, typer.Option(help="Local port; else the next free one.")] = "",

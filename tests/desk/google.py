@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 PROJECT = "p-for-tests"
 ZONE = "us-central1-a"
@@ -36,6 +36,7 @@ class Google:
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     named: set[str] = field(default_factory=set)
+    query: dict[str, str] = field(default_factory=dict)
     fail: list[int] = field(default_factory=list)
     fail_reason: str = "backendError"
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -112,7 +113,9 @@ class Google:
             items = [{"key": k, "value": v} for k, v in (claims or {}).items()]
             return (200, {"queryValue": {"items": items}}) if claims else missing
         if words[1:] == ["serialPort"]:
-            return 200, {"contents": self.serial.get(name, ""), "next": "0"}
+            said = self.serial.get(name, "")
+            start = int(self.query.get("start", "0"))
+            return 200, {"contents": said[start:], "next": str(len(said))}
         return 200, found
 
 
@@ -126,7 +129,9 @@ def serving(google: Google) -> Iterator[dict[str, str]]:
 
         def do_GET(self) -> None:
             with google.lock:
-                status, body = google.answer(urlsplit(self.path).path)
+                parts = urlsplit(self.path)
+                google.query = dict(parse_qsl(parts.query))
+                status, body = google.answer(parts.path)
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("x-goog-generation", "1")
