@@ -30,6 +30,7 @@ def read(model: str, revision: str) -> HubModel:
     Raises WrongInputError for a model that cannot be meant, FailedError where the hub fails.
     """
     # Imported here: it takes a second that no other command should wait.
+    import httpx2
     from huggingface_hub import HfApi, errors
 
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
@@ -54,7 +55,7 @@ def read(model: str, revision: str) -> HubModel:
         raise WrongInputError(
             f"{model} has no config.json: is it a language model?", NOTHING_WRITTEN
         ) from None
-    except (errors.HfHubHTTPError, OSError, ValueError) as error:
+    except (errors.HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
         raise FailedError(f"The hub did not answer for {model}: {error}", NOTHING_WRITTEN) from None
     sizes = [s.size or 0 for s in info.siblings or [] if s.rfilename.endswith(".safetensors")]
     if not sizes or not isinstance(config, dict):

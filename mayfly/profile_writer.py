@@ -95,7 +95,7 @@ def _wishes(shape: Shape) -> dict[str, Wish]:
 def _machines(shape: Shape, size_bytes: int, wishes: dict[str, Wish]) -> list[str]:
     """The smallest few that hold the model in both modes, weights in memory and on the GPUs."""
     found = []
-    for name in sorted(GPU_MACHINES, key=lambda n: MACHINES[n].gpus * GPUS[MACHINES[n].gpu].gib):
+    for name in sorted(GPU_MACHINES, key=_size):
         if size_bytes >= MACHINES[name].ram_gb * 1e9 / 2:
             continue
         try:
@@ -105,6 +105,11 @@ def _machines(shape: Shape, size_bytes: int, wishes: dict[str, Wish]) -> list[st
             continue
         found.append(name)
     return found[:MOST_OFFERS]
+
+
+def _size(machine: str) -> tuple[float, int]:
+    found = MACHINES[machine]
+    return found.gpus * GPUS[found.gpu].gib, found.ram_gb
 
 
 def _serve(config: dict[str, Any]) -> list[str]:

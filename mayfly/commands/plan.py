@@ -90,8 +90,13 @@ def parse(wanted: Wanted) -> Ask:
 
 def exact(wanted: Wanted, loaded: profile.Profile, machine: MachineType) -> float | None:
     """Bytes a GPU from the checkpoint at hand; None without one."""
-    if not wanted.checkpoint or loaded.shape is None:
+    if not wanted.checkpoint:
         return None
+    if loaded.shape is None:
+        raise WrongInputError(
+            f"--checkpoint: {loaded.name} has no config.json that the planner can read.",
+            "Nothing was planned.",
+        )
     folder = Path(wanted.checkpoint)
     return checkpoints.weights_bytes_per_gpu(folder, loaded.shape, wanted.tp or machine.gpus)
 

@@ -1,6 +1,7 @@
 """`mayfly profile new`, `mayfly profile check`."""
 
 import json
+from pathlib import Path
 
 from mayfly import hub, profile, profile_writer
 from mayfly.errors import FailedError
@@ -21,9 +22,10 @@ def new(model: str, *, name: str, revision: str) -> None:
     print(f"Next: read its wishes and serve flags, then mayfly plan {path.stem}")
 
 
-def check(*, as_json: bool) -> None:
-    """Check every shipped profile; FailedError if one has a problem."""
-    found = {name: [str(problem) for problem in problems(name)] for name in profile.names()}
+def check(folder: Path = profile.PROFILES, *, as_json: bool) -> None:
+    """Check every profile of a folder; FailedError if one has a problem."""
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
+    found = {name: [str(problem) for problem in problems(name, folder)] for name in names}
     if as_json:
         print(json.dumps({"profiles": found}, indent=2))
     bad = {name: told for name, told in found.items() if told}
@@ -34,10 +36,10 @@ def check(*, as_json: bool) -> None:
         print(f"{len(found)} profiles are sound: {', '.join(found)}.")
 
 
-def problems(name: str) -> list[Problem]:
+def problems(name: str, folder: Path) -> list[Problem]:
     """What is wrong with a profile: schema, config, flags, fit, lock, memory, size."""
     try:
-        loaded = profile.load(name)
+        loaded = profile.load(name, folder)
     except ConfigError as error:
         return list(error.problems)
     return [*_lock(loaded), *_memory(loaded), *_size(loaded)]

@@ -123,6 +123,22 @@ def test_zone_is_refused_when_the_machine_is_not_sold_there():
     assert "us-central1-c" in line
 
 
+def test_provisioning_is_refused_when_the_machine_is_not_sold_so():
+    """Less than a whole H100 host has no on-demand price: Google would refuse it after all else."""
+    more = {"profile": "qwen3-4b", "machine": "a3-highgpu-1g", "provisioning": "on-demand"}
+    line = problems(**more)["mayfly:provisioning"]
+
+    assert "Valid: spot, flex-start." in line
+
+
+@pytest.mark.parametrize("layer", ["session", "seed"])
+def test_profile_is_refused_when_no_machine_holds_the_model(layer):
+    """Kimi K3: 1.5 TB in a bucket, or a VM, for nothing."""
+    line = problems(layer=layer, profile="kimi-k3")["mayfly:profile"]
+
+    assert "No machine holds it: see mayfly plan kimi-k3." in line
+
+
 def test_unknown_key_is_refused_when_it_is_misspelt():
     """`idelMinutes` would leave the user with the default and a false sense of safety."""
     line = problems(idelMinutes="5")["mayfly:idelMinutes"]

@@ -1,0 +1,147 @@
+"""`mayfly plan`, as it is typed: exit codes, words, and no cloud."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mayfly.cli import main
+
+CHECKED = (
+    *("fits", "weights_gib_per_gpu", "kv_gib_per_gpu", "kv_tokens", "max_context"),
+    *("max_concurrency", "flags", "reasons", "usd_per_hour", "rate_source", "rate_date"),
+    *("deadline_hours", "modes"),
+)
+
+
+def said(capsys, *words: str) -> tuple[int, str, str]:
+    code = main(["plan", *words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_plan_tells_all_it_promises_when_asked_for_json(capsys):
+    """Scripts read these keys."""
+    code, out, _ = said(capsys, "kimi-k2.5", "--json")
+    plan = json.loads(out)
+
+    assert code == 0
+    assert set(CHECKED) <= set(plan)
+    assert abs(plan["weights_gib_per_gpu"] - 71.2) < 1
+    assert plan["modes"]["long"]["max_context"] == 262_144
+
+
+def test_plan_imports_neither_pulumi_nor_a_cloud_when_it_runs():
+    """It is asked before there is a project, and often."""
+    script = (
+        "import sys; from mayfly.cli import main; code = main(['plan', 'kimi-k2.5', '--json'])\n"
+        "bad = ('pulumi', 'google.auth', 'requests', 'huggingface_hub', 'mayfly.cloud')\n"
+        "print([m for m in bad if m in sys.modules], file=sys.stderr); sys.exit(code)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+    assert result.returncode == 0
+    assert result.stderr.strip() == "[]"
+
+
+def test_plan_shows_each_mode_by_itself_when_people_read_it(capsys):
+    """No line may hold figures of both."""
+    code, out, _ = said(capsys, "kimi-k2.5")
+    fast, long = out.index("mode fast (chosen)"), out.index("mode long:")
+
+    assert code == 0
+    assert "262,144" not in out[fast:long]
+    assert "135.9" not in out[long:]
+    assert "no all-reduce" in out[fast:long]
+    assert "--decode-context-parallel-size=8" in out[long:]
+    assert out.count("context against requests at a time") == 2
+    assert "Cheapest known: 10.30 USD/h as spot in europe-north1-c" in out
+
+
+def test_plan_takes_the_wished_settings_when_they_are_given(capsys):
+    """What a profile wishes is a start, not a limit."""
+    code, out, _ = said(
+        capsys,
+        *("kimi-k2.5", "--mode", "fast", "--context", "8192", "--concurrency", "16", "--json"),
+    )
+    fast = json.loads(out)["modes"]["fast"]
+
+    assert code == 0
+    assert (fast["max_context"], fast["max_requests"]) == (8192, 16)
+
+
+def test_plan_doubles_the_tokens_when_the_cache_is_fp8_where_it_may_be(capsys):
+    """Mode fast on H100: no context parallelism, so the engine takes it."""
+    _, plain, _ = said(capsys, "kimi-k2.5", "--json")
+    code, out, _ = said(capsys, "kimi-k2.5", "--kv", "fp8", "--json")
+    eight = json.loads(out)["modes"]["fast"]
+
+    assert code == 0
+    assert "--kv-cache-dtype=fp8" in eight["flags"]
+    assert eight["kv_tokens"] == pytest.approx(
+        2 * json.loads(plain)["modes"]["fast"]["kv_tokens"], rel=0.01
+    )
+    assert "long" not in json.loads(out)["modes"]
+
+
+@pytest.mark.parametrize(
+    ("words", "why", "remedy"),
+    [
+        (["kimi-k3", "--machine", "a3-highgpu-8g"], "1,454 GiB, all GPUs", "2 x a3-ultragpu-8g"),
+        (["kimi-k2.5", "--machine", "a2-highgpu-8g"], "71.1 GiB of", "--machine a2-ultragpu-8g"),
+        (["kimi-k2.5", "--machine", "a2-ultragpu-8g", "--kv", "fp8"], "8.9", "fits, 32,768"),
+        (["kimi-k2.5", "--mode", "long", "--kv", "fp8", "--dcp", "8"], "refuses an fp8", "262,144"),
+        (["kimi-k2.5", "--tp", "7"], "7 does not divide 64", "--machine a3-highgpu-8g"),
+        (["kimi-k2.5", "--context", "262144"], "do not fit a3-highgpu-8g", "--mode long"),
+        (["qwen3-4b", "--mode", "long", "--context", "262144"], "81,920 do", "--context 81920"),
+    ],
+)
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_plan_ends_with_3_and_the_nearest_fit_when_it_does_not_fit(
+    capsys, form, words, why, remedy
+):
+    """The answer is no, before any money, and what would be yes."""
+    code, out, err = said(capsys, *words, *form)
+
+    assert code == 3
+    assert why in err
+    assert remedy in err
+    assert "nothing is billed" in err
+    if form:
+        json.loads(out)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["nix"], "profile: 'nix'. Valid: kimi-k2.5"),
+        (["kimi-k2.5", "--machine", "n2-standard-8"], "--machine: 'n2-standard-8'. Valid: a3-high"),
+        (["kimi-k2.5", "--mode", "both"], "--mode: 'both'. Valid: fast, long."),
+        (["kimi-k2.5", "--kv", "fp4"], "--kv: 'fp4'. Valid: auto, bf16, fp8."),
+        (["kimi-k2.5", "--zone", "mars-1"], "--zone: 'mars-1'. Valid: us-central1-a"),
+        (
+            ["qwen3-4b", "--machine", "a3-highgpu-1g", "--provisioning", "on-demand"],
+            "--provisioning: 'on-demand'. Valid: spot, flex-start.",
+        ),
+        (["kimi-k2.5", "--checkpoint", "/nowhere"], "/nowhere holds no *.safetensors"),
+        (["kimi-k3", "--checkpoint", "/nowhere"], "no config.json"),
+    ],
+)
+def test_plan_ends_with_2_when_it_cannot_be_meant(capsys, words, says):
+    """Nothing was planned."""
+    code, out, err = said(capsys, *words)
+
+    assert (code, out) == (2, "")
+    assert says in err
+
+
+def test_plan_lists_the_profiles_when_none_is_named(capsys):
+    """The first thing that a new user types."""
+    code, out, _ = said(capsys)
+    json_code, listed, _ = said(capsys, "--json")
+
+    assert code == json_code == 0
+    assert "kimi-k2.5" in out
+    assert "none holds it" in out
+    assert {row["profile"] for row in json.loads(listed)["profiles"]} >= {"kimi-k3", "qwen3-4b"}
