@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local.machine import gib, rootfs
+from local.machine.guest import driver as guest_driver
 
 if TYPE_CHECKING:
     from local.machine.machines import Image
@@ -16,7 +17,12 @@ DEFAULTS = {
     "driver": "580.159.04",
     "gib": "false",
     "driver_busy": "false",
+    "initramfs_driver": "",
+    "fabricmanager": "same",
+    "kernel_headers": "true",
     "apt_lock_s": "0",
+    "apt_fails": "0",
+    "dpkg_interrupted": "false",
     "vllm_tokens_per_s": "120",
     "vllm_load_s": "1",
     "vllm_garbage_past": "0",
@@ -105,8 +111,10 @@ def birth(image: "Image", instance: Mapping[str, Any], settings: Mapping[str, An
     files: dict[str, str | bytes] = {**base_files(instance), **boto_file(image)}
     links: dict[str, str] = {}
     if gpus(instance)[1]:
-        born, links = driver(setting(settings, "driver"), release(instance)[1])
+        born, links = driver(settings, release(instance)[1])
         files |= born
+        if setting(settings, "dpkg_interrupted") == "true":
+            files["/var/lib/dpkg/updates/0001"] = ""
         extra = gib.files(setting(settings, "gib"))
         if own := extra.pop("/etc/environment", ""):
             files["/etc/environment"] = f"{files['/etc/environment']}{own!s}"
@@ -114,29 +122,37 @@ def birth(image: "Image", instance: Mapping[str, Any], settings: Mapping[str, An
     return Birth(files, links)
 
 
-def driver(version: str, ubuntu: str) -> tuple[dict[str, str | bytes], dict[str, str]]:
-    """The image's driver: packages, tool, services; nothing where the version is `none`."""
-    if version == "none":
-        return {}, {}
-    branch = version.split(".")[0]
-    names = [name.format(b=branch, v=version) for name in DRIVER_PACKAGES]
+def driver(
+    settings: Mapping[str, Any], ubuntu: str
+) -> tuple[dict[str, str | bytes], dict[str, str]]:
+    """The image's driver: packages, tool, services; and a fabric manager, of its version or not."""
+    version, manager = setting(settings, "driver"), setting(settings, "fabricmanager")
+    manager = version if manager == "same" else manager
+    files: dict[str, str | bytes] = {}
+    links, names, services = {}, {}, {}
+    if version != "none":
+        names = {name.format(b=branch(version), v=version): version for name in DRIVER_PACKAGES}
+        services["nvidia-persistenced"] = version
+        links["/var/lib/machine/bin/nvidia-smi"] = "/.machine/extra/nvidia-smi"
+        files[DRIVER] = json.dumps({"version": version, "signed": True})
+    if manager != "none":
+        names[f"nvidia-fabricmanager-{branch(manager)}"] = manager
+        services["nvidia-fabricmanager"] = manager
     packages = {
-        name: {"version": f"{version}-0ubuntu0.{ubuntu}.1", "architecture": "amd64", "held": False}
-        for name in names
+        name: {"version": f"{own}-0ubuntu0.{ubuntu}.1", "architecture": "amd64", "held": False}
+        for name, own in names.items()
     }
-    units = {
-        f"/var/lib/machine/units/{name}.service": (
-            f"[Unit]\nDescription=NVIDIA {name}\n[Service]\nType=exec\n"
-            f"ExecStart={rootfs.PYTHON} -ESsB /.machine/lib/daemon.py {name} {version}\n"
-            "[Install]\nWantedBy=multi-user.target\n"
-        )
-        for name in ("nvidia-persistenced", "nvidia-fabricmanager")
-    }
-    files: dict[str, str | bytes] = {
-        "/var/lib/machine/driver.json": json.dumps({"version": version, "signed": True}),
-        "/var/lib/machine/packages.json": json.dumps(packages),
-    }
-    return files | units, {"/var/lib/machine/bin/nvidia-smi": "/.machine/extra/nvidia-smi"}
+    files["/var/lib/machine/packages.json"] = json.dumps(packages)
+    for name, own in services.items():
+        files[f"/var/lib/machine/units/{name}.service"] = guest_driver.daemon_unit(name, own)
+    return files, links
+
+
+DRIVER = "/var/lib/machine/driver.json"
+
+
+def branch(version: str) -> str:
+    return version.split(".")[0]
 
 
 DRIVER_PACKAGES = (
@@ -151,7 +167,6 @@ DRIVER_PACKAGES = (
     "libnvidia-compute-{b}-server",
     "libnvidia-cfg1-{b}-server",
     "libnvidia-nscq-{b}",
-    "nvidia-fabricmanager-{b}",
 )
 
 

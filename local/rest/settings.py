@@ -14,7 +14,12 @@ DEFAULTS: dict[str, Any] = {
     "vllm_load_s": 1.0,
     "vllm_garbage_past": 0,
     "apt_lock_s": 0.0,
+    "apt_fails": 0,
+    "dpkg_interrupted": False,
     "driver_busy": False,
+    "initramfs_driver": "",
+    "fabricmanager": "same",
+    "kernel_headers": True,
     "hub_mb": 256,
 }
 LEAST_HUB_MB = 16

@@ -16,6 +16,7 @@ SETTINGS = {
     "MAYFLY_SESSION": "dev",
     "MAYFLY_PROFILE": "kimi-k2.5",
     "MAYFLY_MACHINE": "a3-highgpu-8g",
+    "MAYFLY_GPU_COUNT": "8",
     "MAYFLY_WEIGHTS_URI": "gs://w/models/kimi/abc",
     "MAYFLY_MODEL": "moonshotai/Kimi-K2.5",
     "MAYFLY_REVISION": "4d01dfe",

@@ -1,4 +1,5 @@
-"""The driver: "an hour lost on drivers" is one of the two things our users fear."""
+"""The driver stage's corners that no machine need be booted for; the rows of a whole machine are in
+tests/machine/test_driver_matrix.py. And the removal of gIB."""
 
 import pytest
 
@@ -9,19 +10,26 @@ PACKAGES = {
     "nvidia-utils-580-server_580.159.04-0ubuntu1_amd64.deb": b"utils",
     "nvidia-fabricmanager-580_580.159.04-0ubuntu1_amd64.deb": b"fabric",
 }
+OLD, NEW = "570.158.01", "580.159.04"
+SMI = "NVIDIA H100 80GB HBM3, "
 
 
 @pytest.fixture
 def born(machine):
-    """Driver 570, whose module can be exchanged; `version` is what nvidia-smi says."""
-    version = machine.write("version", "570.158.01")
-    machine.stub("nvidia-smi", body=f"cat {version}")
-    machine.stub("modinfo", exit_status=1)
+    """Driver 570, whose module can be exchanged. Files: smi, disk, fabric hold what is answered."""
+    for name in ("smi", "disk", "fabric"):
+        machine.write(name, OLD if name != "smi" else SMI + OLD)
+    machine.write("sys/module/nvidia/version", OLD)
+    root = machine.root
+    machine.stub("nvidia-smi", body=f"cat {root}/smi")
+    machine.stub("modinfo", body=f"cat {root}/disk")
     machine.stub("mokutil", body="echo SecureBoot disabled")
-    machine.stub("systemctl")
-    machine.stub("modprobe")
-    machine.stub("dpkg-query", body="echo 580.159.04-0ubuntu1")
-    machine.stub("apt-get", body=f"echo 580.159.04 >{version}")
+    machine.stub("systemctl", body="[[ $1 != is-active ]] || echo active")
+    loads = f"echo '{SMI}{NEW}' >{root}/smi"
+    machine.stub("modprobe", body=f"if [[ $1 == -r ]]; then rm -r {root}/sys; else {loads}; fi")
+    line = f'echo "installed nvidia-fabricmanager-580 $(<{root}/fabric)-0ubuntu1"'
+    machine.stub("dpkg-query", body=line)
+    machine.stub("apt-get", body=f"echo {NEW} >{root}/disk; echo {NEW} >{root}/fabric")
     for name, data in PACKAGES.items():
         machine.google.put(f"{URI}/{name}", data)
     machine.google.put(f"{URI}/manifest.json", manifest_of(PACKAGES))
@@ -33,86 +41,107 @@ def test_driver_stage_upgrades_in_place_when_the_driver_is_too_old(born, run_sta
     result = run_stage("10-driver.sh")
 
     assert result.returncode == 0, result.stderr
-    assert "driver 580.159.04, without a reboot" in result.stderr
+    assert f"driver {NEW}, fabric manager {NEW}: installed in place of {OLD}" in result.stderr
     (install,) = born.calls("apt-get")
     assert install.count(".deb") == 2
     assert "--no-install-recommends" in install
     assert born.calls("modprobe") == [
-        "modprobe -r nvidia_uvm nvidia_drm nvidia_modeset nvidia",
+        "modprobe -r nvidia",
         "modprobe nvidia",
         "modprobe nvidia_uvm",
     ]
-    assert "systemctl restart nvidia-fabricmanager.service" in born.calls("systemctl")
+    assert not (born.root / "run/mayfly/reboot-planned").exists()
 
 
-def test_driver_stage_touches_nothing_when_the_driver_is_new_enough(born, run_stage):
-    """A working driver is the one thing on the machine not to be improved."""
-    born.write("version", "580.159.04")
+def test_driver_stage_takes_the_users_of_a_module_out_before_it(born, run_stage):
+    """modprobe -r gives up at the first module that another one needs."""
+    for module in ("nvidia_uvm", "nvidia_drm", "nvidia_modeset", "nvidia_peermem"):
+        born.write(f"sys/module/{module}/version", OLD)
 
-    result = run_stage("10-driver.sh")
-
-    assert result.returncode == 0
-    assert "driver 580.159.04 is left alone (needed: 580)" in result.stderr
-    assert born.calls("apt-get", "modprobe", "systemctl", "gsutil") == []
-
-
-def test_driver_stage_touches_nothing_when_the_engine_takes_any_driver(born, run_stage):
-    """An empty branch in the profile means that the image's own driver will do."""
-    assert run_stage("10-driver.sh", MAYFLY_DRIVER_BRANCH="").returncode == 0
-    assert born.calls("apt-get") == []
+    assert run_stage("10-driver.sh").returncode == 0
+    assert born.calls("modprobe")[0] == (
+        "modprobe -r nvidia_peermem nvidia_uvm nvidia_drm nvidia_modeset nvidia"
+    )
 
 
-@pytest.mark.parametrize(("engine", "upgraded"), [("0.19.1", False), ("0.24.0", True)])
-def test_driver_stage_upgrades_an_a100_only_when_the_wheels_are_cuda_13(
-    born, run_stage, engine, upgraded
-):
-    """A100 runs Marlin's own machine code: before CUDA 13 the upgrade buys nothing."""
-    result = run_stage("10-driver.sh", MAYFLY_MACHINE="a2-ultragpu-8g", MAYFLY_ENGINE=engine)
-
-    assert result.returncode == 0, result.stderr
-    assert bool(born.calls("apt-get")) is upgraded
-
-
-def test_driver_stage_asks_for_a_reboot_when_the_module_is_in_use(born, run_stage, stub):
-    """rmmod under a running service is fragile; the startup script goes on after a reboot."""
+def test_driver_stage_says_that_it_will_reboot_before_it_installs(born, run_stage, stub):
+    """The weights wait when they see it: what arrives in RAM now would be lost."""
+    marker = born.root / "run/mayfly/reboot-planned"
     stub("modprobe", exit_status=1)
+    stub("apt-get", body=f"cat {marker} >{born.root}/seen; echo {NEW} >{born.root}/disk")
 
     result = run_stage("10-driver.sh")
 
     assert result.returncode == 75
+    assert born.read("seen") == f"driver {OLD} is in use\n"
     assert born.read("var/lib/mayfly/driver-attempts") == "1\n"
 
 
-def test_driver_stage_starts_the_services_when_it_resumes_after_the_reboot(born, run_stage):
-    """The fabric manager was stopped for the upgrade; without it CUDA says 802."""
-    born.write("version", "580.159.04")
-    born.write("var/lib/mayfly/driver-attempts", "1\n")
-
-    assert run_stage("10-driver.sh").returncode == 0
-    assert "systemctl restart nvidia-fabricmanager.service" in born.calls("systemctl")
-    assert born.calls("apt-get") == []
-
-
-def test_driver_stage_gives_up_when_two_upgrades_did_not_help(born, run_stage):
+def test_driver_stage_reboots_no_third_time(born, run_stage, stub):
     """A machine that reboots for ever is the most expensive way to serve nothing."""
     born.write("var/lib/mayfly/driver-attempts", "2\n")
+    stub("modprobe", exit_status=1)
 
     result = run_stage("10-driver.sh")
 
     assert result.returncode == 1
-    assert "still too old after 2 upgrades, 580 is needed" in born.why("10-driver")
+    assert f"after 2 reboots still: driver {OLD} is in use" in born.why("10-driver")
     assert born.calls("apt-get") == []
 
 
-def test_driver_stage_says_so_when_secure_boot_forbids_it(born, run_stage, stub):
-    """The kernel would only say "key was rejected by service", half an hour later."""
-    stub("mokutil", body="echo SecureBoot enabled")
+def test_driver_stage_starts_the_services_when_it_resumes_after_the_reboot(born, run_stage, stub):
+    """The fabric manager was stopped for the upgrade; without it CUDA says 802."""
+    for name in ("smi", "disk", "fabric"):
+        born.write(name, NEW if name != "smi" else SMI + NEW)
+    born.write("var/lib/mayfly/driver-attempts", "1\n")
+    started = born.root / "started"
+    stub(
+        "systemctl",
+        body=f'[[ "$*" != "start nvidia-fabric"* ]] || touch {started}\n'
+        f"[[ $1 != is-active || -e {started} ]] || exit 3",
+    )
 
     result = run_stage("10-driver.sh")
 
-    assert result.returncode == 1
-    assert "Secure Boot forbids the upgraded one" in born.why("10-driver")
+    assert result.returncode == 0, result.stderr
+    assert "systemctl start nvidia-fabricmanager.service" in born.calls("systemctl")
+    assert "by way of a reboot" in result.stderr
     assert born.calls("apt-get") == []
+
+
+def test_driver_stage_gives_the_managers_own_words_when_it_does_not_start(born, run_stage, stub):
+    """CUDA would only say 802, after ten minutes of loading."""
+    for name in ("smi", "disk", "fabric"):
+        born.write(name, NEW if name != "smi" else SMI + NEW)
+    stub("systemctl", exit_status=3)
+    stub("journalctl", body="echo failed to find NVSwitch; echo exiting")
+
+    assert run_stage("10-driver.sh").returncode == 1
+    assert "error 802: failed to find NVSwitch exiting" in born.why("10-driver")
+
+
+def test_driver_stage_loads_what_waits_on_disk_when_nvidia_smi_does_not_answer(
+    born, run_stage, stub
+):
+    """After the image's own upgrade the libraries are new and the module is old."""
+    stub("nvidia-smi", body=f"cat {born.root}/late 2>/dev/null || exit 18")
+    stub("modprobe", body=f"[[ $1 == -r ]] || echo '{SMI}{NEW}' >{born.root}/late")
+    born.write("disk", NEW)
+    born.write("fabric", NEW)
+
+    result = run_stage("10-driver.sh")
+
+    assert result.returncode == 0, result.stderr
+    assert f"driver {OLD} loaded, {NEW} on disk, no answer from nvidia-smi" in result.stderr
+    assert born.calls("apt-get") == []
+
+
+def test_driver_stage_gives_modprobes_words_when_the_module_does_not_load(born, run_stage, stub):
+    """ "Key was rejected by service" is all that the kernel says about Secure Boot."""
+    stub("modprobe", body='[[ $1 == -r ]] || { echo "Key was rejected by service" >&2; exit 1; }')
+
+    assert run_stage("10-driver.sh").returncode == 1
+    assert f"driver {NEW} does not load: Key was rejected by service" in born.why("10-driver")
 
 
 def test_driver_stage_names_the_command_when_no_packages_were_seeded(born, run_stage):
@@ -123,6 +152,16 @@ def test_driver_stage_names_the_command_when_no_packages_were_seeded(born, run_s
 
     assert result.returncode == 1
     assert f"there are no driver packages at {URI}; run: mayfly seed" in born.why("10-driver")
+    assert born.calls("modprobe", "apt-get") == []
+
+
+def test_driver_stage_names_the_command_when_a_package_is_not_in_the_bucket(born, run_stage):
+    """Somebody has tidied up."""
+    (born.google.buckets / "w/drivers/580" / next(iter(PACKAGES))).unlink()
+
+    assert run_stage("10-driver.sh").returncode == 1
+    assert f"could not pull the driver packages from {URI}; run: may" in born.why("10-driver")
+    assert born.calls("modprobe", "apt-get") == []
 
 
 def test_driver_stage_refuses_a_package_when_its_content_is_not_the_manifests(born, run_stage):
@@ -133,36 +172,72 @@ def test_driver_stage_refuses_a_package_when_its_content_is_not_the_manifests(bo
     result = run_stage("10-driver.sh")
 
     assert result.returncode == 1
-    assert "is not what its manifest says" in born.why("10-driver")
-    assert born.calls("apt-get") == []
+    assert f"{name} at {URI} is not what its manifest says" in born.why("10-driver")
+    assert born.calls("modprobe", "apt-get") == []
 
 
-def test_driver_stage_fails_when_the_fabric_manager_is_of_another_version(born, run_stage, stub):
-    """Equal to the last digit, or every CUDA call fails with 802."""
-    stub("dpkg-query", body="echo 580.95.05-0ubuntu1")
-
-    result = run_stage("10-driver.sh")
-
-    assert result.returncode == 1
-    assert "driver 580.159.04 and fabric manager 580.95.05 differ" in born.why("10-driver")
-
-
-def test_driver_stage_reads_the_module_when_nvidia_smi_cannot_talk_to_it(born, run_stage, stub):
-    """A driver that does not load yet is not the same as none."""
-    stub("nvidia-smi", body="echo NVIDIA-SMI has failed", exit_status=9)
-    stub("modinfo", body="echo 580.159.04")
+def test_driver_stage_pulls_a_package_again_when_it_arrived_damaged(born, run_stage):
+    """Once may be the way; twice is the bucket."""
+    born.corrupt.write_text(f"{next(iter(PACKAGES))} 1")
 
     result = run_stage("10-driver.sh")
 
-    assert "driver 580.159.04 is left alone" in result.stderr
+    assert result.returncode == 0, result.stderr
+    assert len(born.calls("gsutil")) == 2
 
 
-def test_driver_stage_points_to_the_log_when_apt_fails(born, run_stage, stub):
-    """apt's own reason is long; the user needs to know where it is."""
-    stub("apt-get", exit_status=100)
+def test_driver_stage_installs_no_package_of_an_older_manifest(born, run_stage):
+    """What an earlier boot has pulled may be of another version."""
+    born.write("var/cache/mayfly/driver/stale_1_amd64.deb", "old")
+    born.write("var/cache/mayfly/driver.json", "{}")
+
+    assert run_stage("10-driver.sh").returncode == 0
+    assert "stale" not in "".join(born.calls("apt-get"))
+
+
+@pytest.mark.parametrize(
+    ("said", "line", "tries"),
+    [
+        (
+            "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 812 (unatt)",
+            "apt's lock did not come free within 300 s: E: Could not get lock",
+            1,
+        ),
+        (
+            "E: Unable to correct problems, you have held broken packages.",
+            "apt-get could not install the driver packages: E: Unable to correct problems",
+            2,
+        ),
+        (
+            "something else",
+            "apt-get could not install the driver packages: Reading lists something",
+            2,
+        ),
+    ],
+)
+def test_driver_stage_gives_apts_last_words_when_apt_fails(
+    born, run_stage, stub, said, line, tries
+):
+    """The log is on a machine that will be gone."""
+    stub("apt-get", body=f"echo 'Reading lists'; echo '{said}' >&2", exit_status=100)
 
     assert run_stage("10-driver.sh").returncode == 1
-    assert "apt-get could not install the driver packages; see" in born.why("10-driver")
+    assert line in born.why("10-driver")
+    assert len(born.calls("apt-get")) == tries
+
+
+def test_driver_stage_finishes_what_dpkg_had_begun_when_apt_asks_for_it(born, run_stage, stub):
+    """A reboot in the middle of the image's own upgrades leaves it so."""
+    done = f"{born.root}/done"
+    asks = "E: dpkg was interrupted, you must manually run 'dpkg --configure -a'"
+    body = f'[[ -e {done} ]] || {{ echo "{asks}"; exit 100; }}; echo {NEW} >{born.root}/disk'
+    stub("apt-get", body=f"{body}; echo {NEW} >{born.root}/fabric")
+    stub("dpkg", body=f"touch {done}")
+
+    result = run_stage("10-driver.sh")
+
+    assert result.returncode == 0, result.stderr
+    assert born.calls("dpkg") == ["dpkg --configure -a"]
 
 
 @pytest.fixture

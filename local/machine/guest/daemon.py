@@ -7,7 +7,7 @@ import driver
 
 
 def main() -> int:
-    name, version = sys.argv[1:]
+    name, version, *only_check = sys.argv[1:]
     running = driver.loaded()["version"]
     if not running:
         print(f"{name}: failed to query the NVIDIA driver. Is the kernel module loaded?")
@@ -18,6 +18,8 @@ def main() -> int:
             f"version {running}. Please update with matching NVIDIA driver package."
         )
         return 1
+    if only_check:
+        return 0
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     return 0
 

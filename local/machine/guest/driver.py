@@ -1,6 +1,7 @@
 """The NVIDIA driver of this machine: what is installed, what is loaded, who uses it."""
 
 import json
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 INSTALLED = Path("/var/lib/machine/driver.json")  # {"version", "signed"}; absent: none
 LOADED = Path("/run/machine/modules.json")  # {"version", "modules"}
+SYSFS = Path("/sys/module")
 BOOTED = Path("/run/machine/booted")
 UNITS = Path("/var/lib/machine/units")
 BIN = Path("/var/lib/machine/bin")
@@ -38,9 +40,15 @@ def install(version: str, *, signed: bool) -> None:
 def install_daemon(name: str, version: str) -> None:
     """A service of the driver; `version` is the package's own."""
     UNITS.mkdir(parents=True, exist_ok=True)
-    (UNITS / f"{name}.service").write_text(
+    (UNITS / f"{name}.service").write_text(daemon_unit(name, version))
+
+
+def daemon_unit(name: str, version: str) -> str:
+    """Its unit. As the real ones fork only once they have found their driver, so a start fails."""
+    command = f"/.machine/python -ESsB /.machine/lib/daemon.py {name} {version}"
+    return (
         f"[Unit]\nDescription=NVIDIA {name.removeprefix('nvidia-')} daemon\n[Service]\n"
-        f"Type=exec\nExecStart=/.machine/python -ESsB /.machine/lib/daemon.py {name} {version}\n"
+        f"Type=exec\nExecStartPre={command} --check\nExecStart={command}\n"
         "[Install]\nWantedBy=multi-user.target\n"
     )
 
@@ -55,6 +63,10 @@ def loaded() -> dict[str, Any]:
 def store(version: str, modules: list[str]) -> None:
     LOADED.parent.mkdir(parents=True, exist_ok=True)
     LOADED.write_text(json.dumps({"version": version if modules else "", "modules": modules}))
+    shutil.rmtree(SYSFS, ignore_errors=True)
+    for module in modules:
+        (SYSFS / module).mkdir(parents=True)
+        (SYSFS / module / "version").write_text(f"{version}\n")
 
 
 def load(module: str, config: dict[str, Any]) -> str:
@@ -104,9 +116,12 @@ def in_use(config: dict[str, Any]) -> bool:
 
 
 def load_at_boot(config: dict[str, Any]) -> None:
-    """What the kernel does by itself."""
-    LOADED.parent.mkdir(parents=True, exist_ok=True)
+    """What the kernel does by itself, from the initramfs where that has a module of its own."""
+    BOOTED.parent.mkdir(parents=True, exist_ok=True)
     BOOTED.write_text(str(time.time()))
+    store("", [])
+    if config["settings"]["initramfs_driver"] and config["gpu_count"]:
+        store(config["settings"]["initramfs_driver"], list(MODULES))
     for module in MODULES:
         load(module, config)
 

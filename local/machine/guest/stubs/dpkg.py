@@ -10,7 +10,8 @@ import archive
 from archive import Package
 from stub import fail
 
-from stubs.packages import Call, installed, unpack, wait_for_lock
+from stubs.database import UPDATES, configure, installed, unpack
+from stubs.packages import Call, wait_for_lock
 
 
 def main(name: str, argv: list[str]) -> int:
@@ -22,12 +23,21 @@ def dpkg(argv: list[str]) -> int:
         print("amd64")
         return 0
     if argv == ["--configure", "-a"]:
-        return 0
+        return finish()
     if argv[:1] in (["-l"], ["--list"], ["-s"], ["--status"]):
         return dpkg_query(argv)
     if argv[:1] in (["-i"], ["--install"]) and argv[1:]:
         return dpkg_install(argv[1:])
     return fail(f"dpkg: error: unknown option {' '.join(argv)}", 2)
+
+
+def finish() -> int:
+    """What was begun and cut off."""
+    if wait_for_lock(Call()):
+        return 2
+    for path in UPDATES.glob("*"):
+        path.unlink()
+    return 1 if configure(installed()) else 0
 
 
 def dpkg_install(files: list[str]) -> int:
@@ -49,7 +59,7 @@ def dpkg_install(files: list[str]) -> int:
                     f" {package.name} depends on {need}; however:\n  Package {need} is not "
                     "installed."
                 )
-    return unpack(Call(flags={"-y"}), packages, have)
+    return unpack({"-y"}, packages, have)
 
 
 def dpkg_query(argv: list[str]) -> int:
@@ -88,14 +98,15 @@ def describe(name: str, facts: dict[str, Any], mode: str, text: str) -> str:
         return f"Package: {name}\nStatus: install ok installed\nVersion: {version}\n"
     if mode == "l":
         return f"{'hi' if facts['held'] else 'ii'}  {name} {version} {facts['architecture']}\n"
+    state = "half-configured" if facts.get("half") else "installed"
     values = {
         "Package": name,
         "binary:Package": name,
         "Version": version,
         "Architecture": str(facts["architecture"]),
-        "Status": "hold ok installed" if facts["held"] else "install ok installed",
-        "db:Status-Abbrev": "hi " if facts["held"] else "ii ",
-        "db:Status-Status": "installed",
+        "Status": f"{'hold' if facts['held'] else 'install'} ok {state}",
+        "db:Status-Abbrev": f"{'h' if facts['held'] else 'i'}{'F' if facts.get('half') else 'i'} ",
+        "db:Status-Status": state,
         "source:Upstream-Version": Package(name, version).upstream,
     }
     filled = re.sub(r"\$\{([^}]+)\}", lambda m: values.get(m[1].split(";")[0], ""), text)

@@ -1,7 +1,6 @@
 """apt-get, apt-cache and apt-mark over a small world of packages."""
 
 import fnmatch
-import json
 import re
 import time
 from dataclasses import dataclass, field
@@ -13,9 +12,8 @@ import driver
 from archive import Package
 from stub import config, fail
 
-from stubs import services
+from stubs.database import installed, interrupted, is_installed, store, unpack, withdraw
 
-STATUS = Path("/var/lib/machine/packages.json")
 LISTS = "/var/lib/apt/lists"
 ARCHIVES = "/var/cache/apt/archives"
 FLAGS = (
@@ -51,20 +49,6 @@ class Call:
 def main(name: str, argv: list[str]) -> int:
     tools = {"apt-get": apt_get, "apt-cache": apt_cache, "apt-mark": apt_mark}
     return tools[name](argv)
-
-
-def installed() -> dict[str, dict[str, Any]]:
-    """Name -> version, architecture, held."""
-    found = dict(json.loads(STATUS.read_text())) if STATUS.exists() else {}
-    for name in archive.IMAGE:
-        version = archive.COMMON[name][0]
-        found.setdefault(name, {"version": version, "architecture": "amd64", "held": False})
-    return found
-
-
-def store(packages: dict[str, dict[str, Any]]) -> None:
-    STATUS.parent.mkdir(parents=True, exist_ok=True)
-    STATUS.write_text(json.dumps(packages, indent=1))
 
 
 def parse(argv: list[str]) -> Call | str:
@@ -159,6 +143,12 @@ def wait_for_lock(call: Call) -> int:
     held_until = float(config()["settings"]["apt_lock_s"]) + float(driver.BOOTED.read_text())
     patience_s = float(call.options.get("DPkg::Lock::Timeout", "0"))
     deadline = time.time() + patience_s
+    if patience_s and time.time() < held_until:
+        print(
+            "Waiting for cache lock: Could not get lock /var/lib/dpkg/lock-frontend. It is held by "
+            "process 812 (unattended-upgr)...",
+            flush=True,
+        )
     while time.time() < held_until:
         if time.time() >= deadline:
             fail(
@@ -176,8 +166,15 @@ def wait_for_lock(call: Call) -> int:
 
 def install(call: Call) -> int:
     """Local .deb files, and names from the archive where there is a way out."""
-    if not call.download_only and wait_for_lock(call):
-        return 100
+    if not call.download_only:
+        if wait_for_lock(call):
+            return 100
+        if interrupted():
+            return fail(
+                "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct "
+                "the problem. ",
+                100,
+            )
     fresh = "Dir::State::status" in call.options
     have = {} if fresh else installed()
     offered, local = known(call), {}
@@ -219,7 +216,7 @@ def resolve(
         fail("The following packages have unmet dependencies:")
         fail(f" {needer} : Depends: {missing.args[0]} but it is not installable")
         return fail("E: Unable to correct problems, you have held broken packages.", 100)
-    todo = [p for p in closure if p.name not in have or have[p.name]["version"] != p.version]
+    todo = [p for p in closure if not is_installed(have.get(p.name), p.version)]
     remote = [p for p in todo if p.name not in local]
     if remote and not config()["internet"]:
         for package in remote:
@@ -239,62 +236,7 @@ def resolve(
             print(f"Get: {package.name} {package.architecture} {package.version}")
             archive.build(package, folder / package.file_name)
         return 0
-    return unpack(call, todo, have)
-
-
-def unpack(call: Call, todo: list[Package], have: dict[str, dict[str, Any]]) -> int:
-    """Install, after removing what the new packages replace."""
-    stems = {package.stem for package in todo}
-    gone = [
-        name
-        for name in have
-        if Package(name, "").stem in stems
-        and name not in {p.name for p in todo}
-        and name.startswith(("nvidia", "libnvidia"))
-    ]
-    held = [n for n in (*gone, *(p.name for p in todo)) if have.get(n, {}).get("held")]
-    if held and "--allow-change-held-packages" not in call.flags:
-        return fail(
-            "E: Held packages were changed and -y was used without --allow-change-held-packages.",
-            100,
-        )
-    if gone:
-        print("The following packages will be REMOVED:\n  " + " ".join(sorted(gone)))
-    print("The following NEW packages will be installed:\n  " + " ".join(p.name for p in todo))
-    if not call.flags & {"-y", "--yes", "--assume-yes"}:
-        print("Do you want to continue? [Y/n] Abort.")
-        return 1
-    for name in gone:
-        print(f"Removing {name} ({have[name]['version']}) ...")
-        withdraw(name)
-        del have[name]
-    for package in todo:
-        print(f"Setting up {package.name} ({package.version}) ...")
-        have[package.name] = {
-            "version": package.version,
-            "architecture": package.architecture,
-            "held": False,
-        }
-        take_effect(package)
-    store(have)
-    services.ask({"verb": "reload"})  # as the packages' own scripts do
-    return 0
-
-
-def take_effect(package: Package) -> None:
-    """What a package changes beside the database."""
-    if package.name.startswith("nvidia-dkms-"):
-        print(f"Building initial module nvidia/{package.upstream} for {driver.release()}\nDone.")
-        driver.install(package.upstream, signed=False)
-    elif package.name.startswith("nvidia-fabricmanager-"):
-        driver.install_daemon("nvidia-fabricmanager", package.upstream)
-
-
-def withdraw(name: str) -> None:
-    if name.startswith("nvidia-dkms-"):
-        driver.install("", signed=False)
-    elif name.startswith("nvidia-fabricmanager-"):
-        (driver.UNITS / "nvidia-fabricmanager.service").unlink(missing_ok=True)
+    return unpack(call.flags, todo, have)
 
 
 def remove(call: Call) -> int:
