@@ -1,5 +1,7 @@
 """The machine's systemctl manages real processes by real unit files."""
 
+import pytest
+
 UNIT = """cat >/etc/systemd/system/{name}.service <<'X'
 [Unit]
 Description={name}
@@ -101,6 +103,133 @@ def test_dynamic_user_can_write_only_where_it_is_granted(run):
     *_, written = run(commands)
 
     assert written.text.split() == ["/var/cache/own/x", "/tmp/x"]
+
+
+LOOK = "StandardOutput=append:/var/log/look.log\nStandardError=append:/var/log/look.log"
+
+
+def tried(run, body, command, before="true", after="true"):
+    """(what `command` said as a unit, what `after` then says outside)."""
+    service = ["Type=oneshot", LOOK, *body, f"ExecStart=-/bin/sh -c '{command}'"]
+    *_, said, outside = run(
+        [f"{before}; {unit('look', service)}", "systemctl start look; cat /var/log/look.log", after]
+    )
+    return said.text.splitlines(), outside.text.splitlines()
+
+
+# What a unit asks for, what its program tries, and what it then hears; without it, it does not.
+DIRECTIVES = [
+    ("CapabilityBoundingSet=", "chroot / true", "Operation not permitted"),
+    ("CapabilityBoundingSet=~CAP_SYS_CHROOT", "chroot / true", "Operation not permitted"),
+    ("CapabilityBoundingSet=CAP_CHOWN", "chroot / true", "Operation not permitted"),
+    ("RestrictSUIDSGID=yes", "chmod 4755 /srv", "Operation not permitted"),
+    ("RestrictNamespaces=yes", "unshare -m true", "Operation not permitted"),
+    ("ProtectKernelTunables=yes", "hostname >/proc/sys/kernel/hostname", "Read-only file"),
+    ("ProtectKernelLogs=yes", "stat -c mode-%%a /proc/kmsg", "mode-0"),
+    ("ProtectHome=read-only", "touch /home/x", "Read-only file system"),
+    ("ProtectHome=yes", "ls /home/user", "No such file or directory"),
+    ("ProtectSystem=full", "touch /etc/x", "Read-only file system"),
+    ("InaccessiblePaths=/srv", "cat /srv/file", "No such file or directory"),
+    ("ReadOnlyPaths=/srv", "touch /srv/file", "Read-only file system"),
+    ("IPAddressDeny=127.0.0.0/8", "exec 3<>/dev/tcp/127.0.0.1/9", "Operation not permitted"),
+    ("LimitNOFILE=5", "ulimit -n", "5"),
+]
+
+
+def test_directive_is_carried_out_when_a_unit_asks_for_it(run):
+    """A guard that is only written down is missed on the day that it counts."""
+    commands = ["mkdir -p /home/user; touch /srv/file"]
+    for directive, command, _ in DIRECTIVES:
+        program = f"ExecStart=-/bin/bash -c '{command} && echo done'"
+        for body in ([directive], []):
+            commands.append(unit("look", ["Type=oneshot", LOOK, *body, program]))
+            commands[-1] += "\nrm -f /var/log/look.log; systemctl reset-failed"
+            commands[-1] += "; systemctl start look; cat /var/log/look.log"
+
+    said = [item.text for item in run(commands)[1:]]
+
+    guarded, free = said[0::2], said[1::2]
+    for (directive, _, words), with_it, without_it in zip(DIRECTIVES, guarded, free, strict=True):
+        assert words in with_it, directive
+        assert words not in without_it, directive
+
+
+def test_dynamic_user_takes_over_the_directory_that_root_has_filled(run):
+    """Kernel caches are restored by root, before the unit's first start."""
+    before = "mkdir -p /var/cache/own/deep; echo old >/var/cache/own/deep/file"
+    body = ["DynamicUser=yes", "CacheDirectory=own"]
+    command = "cd $CACHE_DIRECTORY; cat deep/file; echo new >deep/file; pwd -P; stat -c %%u:%%a ."
+    after = "readlink /var/cache/own; cat /var/cache/own/deep/file; stat -c %u:%a /var/cache/own/."
+
+    (old, path, inside), (link, new, outside) = tried(run, body, command, before, after)
+
+    assert (old, path) == ("old", "/var/cache/private/own")
+    assert (link, new) == ("private/own", "new")
+    assert inside == outside
+    assert inside.endswith(":755")
+
+
+def test_dynamic_user_sees_no_other_units_private_directory(run):
+    """The next unit may be given the same uid."""
+    before = "mkdir -p /var/cache/private/other; chmod 700 /var/cache/private"
+    command = "ls /var/cache/private; id -u | grep -c ^6"
+
+    said, _ = tried(run, ["DynamicUser=yes", "CacheDirectory=own"], command, before)
+
+    assert said[0] == "own"
+
+
+def test_unit_does_not_start_when_a_directory_lies_where_its_link_should(run):
+    """systemd does not guess which of the two is the right one."""
+    before = "mkdir -p /var/cache/own /var/cache/private/own"
+
+    said, _ = tried(run, ["DynamicUser=yes", "CacheDirectory=own"], "echo started", before)
+
+    assert "started" not in said
+
+
+def test_command_with_a_plus_runs_outside_what_confines_its_unit(run):
+    """What CUDA's device needs, the unit itself may not do."""
+    body = ["DynamicUser=yes", 'ExecStartPre=+/bin/sh -c "touch /srv/made; id -u"']
+
+    said, outside = tried(run, body, "touch /srv/tried", after="ls /srv")
+
+    assert said[0] == "0"
+    assert "Read-only file system" in said[1]
+    assert outside == ["made"]
+
+
+@pytest.mark.parametrize(
+    "directive", ["MemoryMax=1G", "TasksMax=50", "User=nobody", "SystemCallFilter=@system-service"]
+)
+def test_unit_is_refused_when_nobody_here_can_carry_out_what_it_asks(run, directive):
+    """To take it and do nothing would say: it is safe."""
+    _, start = run([unit("guard", ["ExecStart=/bin/true", directive]), "systemctl start guard"])
+
+    assert start.exit == 1
+    assert "bad unit file setting" in start.text
+
+
+@pytest.mark.parametrize(
+    ("directive", "words"),
+    [
+        ("CapabilityBoundingSet=CAP_FLY", "Failed to parse capability"),
+        ("IPAddressAllow=localhorst", "Address prefix is invalid"),
+        ("ReadOnlyPaths=/nowhere", "Failed to set up mount namespacing: /nowhere"),
+    ],
+)
+def test_unit_does_not_start_when_a_guard_cannot_be_understood(run, directive, words):
+    """Without the guard that somebody meant it must not run."""
+    commands = [
+        unit("guard", ["Type=oneshot", "ExecStart=/bin/true", directive]),
+        "systemctl start guard",
+        "journalctl -u guard -o cat",
+    ]
+
+    _, start, journal = run(commands)
+
+    assert start.exit == 1
+    assert words in journal.text
 
 
 def test_unit_with_an_unknown_directive_is_refused(run):
