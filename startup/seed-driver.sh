@@ -65,18 +65,31 @@ publish_manifest() {
     gs cp "$work/manifest.json" "$1/manifest.json" </dev/null
 }
 
+# Whether the bucket holds what its manifest says; a damaged folder is filled anew.
+published() {
+  local uri=$1 status=0 wrong
+  mkdir -p "$work"
+  cloud get "$uri/manifest.json" >"$work/published.json" || status=$?
+  case "$status" in
+  0) ;;
+  4) return 1 ;;
+  *) fail "could not look at $uri (exit $status): the seeder needs objectUser on the bucket; run: pulumi up --stack foundation" ;;
+  esac
+  wrong="$(manifest changed "$work/published.json" "$uri" 2>&1)" || status=$?
+  if ((status != 0)); then log WARN "$uri is not what its manifest says: ${wrong//$'\n'/, }"; fi
+  return "$status"
+}
+
 main() {
-  local branch="${MAYFLY_DRIVER_BRANCH-}" uri="${MAYFLY_DRIVER_URI-}" status=0
+  local branch="${MAYFLY_DRIVER_BRANCH-}" uri="${MAYFLY_DRIVER_URI-}"
   if [[ -z "$branch" ]]; then
     log INFO "this engine runs on any driver"
     return 0
   fi
-  cloud get "$uri/manifest.json" >/dev/null || status=$?
-  case "$status" in
-  0) log INFO "the driver packages are already at $uri" && return 0 ;;
-  4) ;;
-  *) fail "could not look at $uri (exit $status): the seeder needs objectUser on the bucket; run: pulumi up --stack foundation" ;;
-  esac
+  if published "$uri"; then
+    log INFO "the driver packages are already at $uri"
+    return 0
+  fi
   say "fetching the packages of driver $branch"
   retry 3 10 download "$branch" || fail "could not fetch the packages of driver $branch; see $log_dir/driver-packages.log"
   keep_driver_only

@@ -586,6 +586,32 @@ def test_driver_seed_refuses_when_the_fabric_manager_lags_behind(machine, run_st
     assert "driver 580.159.04 but fabric manager 580.126.09" in machine.why("seed-driver")
 
 
+@pytest.mark.parametrize(
+    ("damage", "fetched"),
+    [(None, 1), ("utils gone", 2), ("fabric manager changed", 2), ("manifest cut off", 2)],
+)
+def test_driver_seed_fills_the_folder_anew_when_it_is_not_what_its_manifest_says(
+    machine, run_stage, damage, fetched
+):
+    """A node that finds a damaged package says "run: mayfly seed": then that must help."""
+    debs(machine, "580.159.04")
+    assert run_stage("seed-driver.sh").returncode == 0
+    folder = machine.google.buckets / "w/drivers/580"
+    if damage == "utils gone":
+        next(folder.glob("nvidia-utils-*.deb")).unlink()
+    elif damage == "fabric manager changed":
+        next(folder.glob("nvidia-fabric*.deb")).write_text("y\n")
+    elif damage:
+        (folder / "manifest.json").write_text('{"format":')
+
+    result = run_stage("seed-driver.sh")
+
+    assert result.returncode == 0, result.stderr
+    assert sum("--download-only" in call for call in machine.calls("apt-get")) == fetched
+    assert {p.read_text() for p in folder.glob("*.deb")} == {"x\n"}
+    assert len(json.loads((folder / "manifest.json").read_text())["files"]) == 2
+
+
 def test_driver_seed_does_nothing_when_the_engine_takes_any_driver(machine, run_stage):
     """An empty branch has no folder in the bucket."""
     assert run_stage("seed-driver.sh", MAYFLY_DRIVER_BRANCH="").returncode == 0
