@@ -168,7 +168,7 @@ def delete_object(uri: str) -> None:
 
 def list_objects(uri: str) -> Iterator[dict[str, Any]]:
     """Every object under gs://bucket/folder: `name` (below the folder), `size` (int), `crc32c`,
-    `metadata` (its own, as it was uploaded)."""
+    `generation`, `metadata` (its own, as it was uploaded)."""
     bucket, folder = split_uri(uri)
     page = ""
     while True:
@@ -179,6 +179,7 @@ def list_objects(uri: str) -> Iterator[dict[str, Any]]:
                 "name": item["name"][len(folder) + 1 :],
                 "size": int(item["size"]),
                 "crc32c": item.get("crc32c"),
+                "generation": item["generation"],
                 "metadata": item.get("metadata", {}),
             }
         page = answer.get("nextPageToken", "")

@@ -3,7 +3,6 @@
 python3 -m startup.manifest total MANIFEST         bytes in all
                             absent MANIFEST DIR    folder<TAB>file for each not there in full size
                             wrong MANIFEST DIR     files whose content differs, one a line; exit 1
-                            changed MANIFEST URI   objects that are no longer what it says; exit 1
                             make DIR URI SOURCE    a manifest of DIR's files as they lie at URI
 
 A malformed manifest is an error that names what is wrong with it.
@@ -20,6 +19,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from startup import cloud, words
 
@@ -113,7 +113,11 @@ def wrong(files: list[File], folder: Path) -> list[str]:
 
 def changed(files: list[File], uri: str) -> Iterator[str]:
     """One line for each object that is not, or is no longer, what the manifest says."""
-    there = {item["name"]: item for item in cloud.list_objects(uri)}
+    yield from differences(files, {item["name"]: item for item in cloud.list_objects(uri)})
+
+
+def differences(files: Iterable[File], there: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The same for a listing that is at hand: name -> what `cloud.list_objects` says of it."""
     for file in files:
         item = there.get(file.name)
         if item is None:
@@ -165,7 +169,7 @@ def main(argv: list[str]) -> int:
             for file in absent(files, Path(rest[0])):
                 print(*os.path.split(file.name), sep="\t")
             return 0
-        lines = wrong(files, Path(rest[0])) if what == "wrong" else list(changed(files, rest[0]))
+        lines = wrong(files, Path(rest[0]))
     except (ManifestError, cloud.CloudError, OSError) as error:
         print(error, file=sys.stderr)
         return 3

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 TOKEN = "ya29.of-the-vm"
+GENERATION = "1700000000000001"
 
 
 def crc32c(data: bytes) -> str:
@@ -159,7 +160,12 @@ class FakeGoogle:
 
     def _item(self, key: str, file: Path) -> dict[str, Any]:
         data, beside = file.read_bytes(), file.with_name(f"{file.name}.meta")
-        item: dict[str, Any] = {"name": key, "size": str(len(data)), "crc32c": crc32c(data)}
+        item: dict[str, Any] = {
+            "name": key,
+            "size": str(len(data)),
+            "crc32c": crc32c(data),
+            "generation": GENERATION,
+        }
         if beside.exists():
             item["metadata"] = json.loads(beside.read_text())
         return item

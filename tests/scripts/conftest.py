@@ -55,8 +55,9 @@ class Machine:
         self.write("proc/meminfo", "MemTotal: 9999999 kB\nMemAvailable: 8000000 kB\n")
         self.corrupt = folder / "corrupt"
         self.stub("sleep")
-        gsutil = Path(__file__).with_name("gsutil_stub.py")
-        self.stub("gsutil", body=f'exec {sys.executable} {gsutil} "$@"')
+        pulls = Path(__file__).with_name("gsutil_stub.py")
+        for name in ("gcloud", "gsutil"):
+            self.stub(name, body=f'exec {sys.executable} {pulls} {name} "$@"')
 
     def stub(self, name: str, *, body: str = "", exit_status: int = 0) -> None:
         """A command that records its arguments, runs body and exits."""
@@ -101,6 +102,18 @@ class Machine:
             capture_output=True,
             text=True,
             timeout=60,
+        )
+
+    def start(self, script: str) -> subprocess.Popen[str]:
+        """The same without waiting for its end; stdout has stderr too."""
+        return subprocess.Popen(
+            ["bash", str(STARTUP / script)],
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
 
     def why(self, script: str) -> str:

@@ -1,7 +1,7 @@
-"""A `gsutil` over folders, for stages: refuses what it does not know.
+"""A `gsutil` over folders, for stages: refuses what it does not know. As `gcloud`, `storage cp`.
 
 FAKE_BUCKETS: the folder of buckets. FAKE_CORRUPT: a file of "name count" lines; that many pulls of
-that name arrive with another content of the same length.
+that name are refused as the real ones refuse what arrives with another checksum than the bucket's.
 """
 
 import json
@@ -11,61 +11,87 @@ import sys
 from pathlib import Path
 
 BUCKETS = Path(os.environ["FAKE_BUCKETS"])
+GCLOUD = {
+    "--read-paths-from-stdin": "-I",
+    "--continue-on-error": "-c",
+}
 
 
 def local(address: str) -> Path:
-    return BUCKETS / address.removeprefix("gs://") if address.startswith("gs://") else Path(address)
+    name = address.removeprefix("gs://").partition("#")[0]
+    return BUCKETS / name if address.startswith("gs://") else Path(address)
 
 
-def corrupt(path: Path) -> None:
+def corrupted(name: str) -> bool:
     plan = Path(os.environ.get("FAKE_CORRUPT", "/nowhere"))
     lines = plan.read_text().split("\n") if plan.exists() else []
     for number, line in enumerate(lines):
-        name, _, count = line.partition(" ")
-        if name == path.name and int(count) > 0:
-            path.write_bytes(b"?" * path.stat().st_size)
-            lines[number] = f"{name} {int(count) - 1}"
-    if lines:
-        plan.write_text("\n".join(lines))
+        wanted, _, count = line.partition(" ")
+        if wanted == name and int(count) > 0:
+            lines[number] = f"{wanted} {int(count) - 1}"
+            plan.write_text("\n".join(lines))
+            return True
+    return False
 
 
-def copy(source: str, target: str, headers: dict[str, str]) -> None:
+def refuse(program: str, to: Path) -> None:
+    if program == "gcloud":
+        said = f"Source hash AAAA== does not match destination hash BBBB== for object {to}_.gstmp."
+        print(f"ERROR: {said}", file=sys.stderr)
+    else:
+        print(
+            f"HashMismatchException: crc32c signature computed for local file (AAAA==) doesn't "
+            f"match cloud-supplied digest (BBBB==). Local file ({to}_.gstmp) will be deleted.",
+            file=sys.stderr,
+        )
+
+
+def copy(program: str, source: str, target: str, metadata: dict[str, str]) -> bool:
     path = local(source)
     if not path.is_file():
-        sys.exit(f"CommandException: No URLs matched: {source}")
+        print(f"CommandException: No URLs matched: {source}", file=sys.stderr)
+        return False
     to = local(target)
     if target.endswith("/") or to.is_dir():
         to = to / path.name
+    if source.startswith("gs://") and corrupted(path.name):
+        refuse(program, to)
+        return False
     to.parent.mkdir(parents=True, exist_ok=True)
-    if headers.pop("x-goog-if-generation-match", None) == "0" and to.exists():
-        sys.exit("PreconditionException: 412 At least one of the pre-conditions did not hold.")
     shutil.copyfile(path, to)
-    metadata = {name.removeprefix("x-goog-meta-"): value for name, value in headers.items()}
     if metadata:
         to.with_name(f"{to.name}.meta").write_text(json.dumps(metadata))
-    if source.startswith("gs://"):
-        corrupt(to)
+    return True
 
 
-def main(words: list[str]) -> None:
-    headers: dict[str, str] = {}
+def main(program: str, words: list[str]) -> None:
+    metadata: dict[str, str] = {}
+    if program == "gcloud":
+        if words[:2] != ["storage", "cp"]:
+            sys.exit("ERROR: (gcloud) only storage cp is known here")
+        words = ["cp", *(GCLOUD.get(word, word) for word in words[2:])]
     while words and words[0].startswith("-"):
         flag = words.pop(0)
         if flag == "-o":
             words.pop(0)
         elif flag == "-h":
             name, _, value = words.pop(0).partition(":")
-            headers[name] = value
+            metadata[name.removeprefix("x-goog-meta-")] = value
         elif flag not in ("-q", "-m"):
             sys.exit(f"CommandException: unknown option {flag}")
     if words.pop(0) != "cp":
         sys.exit("CommandException: only cp is known here")
-    if words[0] == "-I":
-        sources, target = sys.stdin.read().splitlines(), words[1]
+    go_on = "-c" in words
+    if "-I" in words:
+        sources, target = sys.stdin.read().splitlines(), words[-1]
     else:
         *sources, target = words
+    failed = False
     for source in sources:
-        copy(source, target, dict(headers))
+        failed |= not copy(program, source, target, metadata)
+        if failed and not go_on:
+            break
+    sys.exit(1 if failed else 0)
 
 
-main(sys.argv[1:])
+main(sys.argv[1], sys.argv[2:])

@@ -1,12 +1,19 @@
 """Weights: what is not exactly what was seeded must never be served."""
 
+import hashlib
+import os
+import signal
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from tests.fake_google import manifest_of
+from startup import manifest, pull
+from tests.fake_google import GENERATION, manifest_of
 
 URI = "gs://w/models/kimi/abc"
+STUB = Path(__file__).with_name("gsutil_stub.py")
 FILES = {
     "config.json": b"{}",
     "model-00001-of-00002.safetensors": b"1" * 5000,
@@ -33,29 +40,91 @@ def pulled(machine):
     }
 
 
+def wait_until(condition):
+    """Half a minute at most, which a busy machine may need."""
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.02)
+
+
+def alive(pid):
+    """Whether that process is more than a corpse."""
+    try:
+        state = Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+SHARDS = [name for name in sorted(FILES) if name.endswith(".safetensors")]
+
+
 def test_weights_stage_leaves_exactly_the_manifest_when_all_is_well(seeded, run_stage):
     """The marker is what the next boot trusts, so it names the address it stands for."""
     result = run_stage("30-weights.sh")
 
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
     assert pulled(seeded) == FILES
     assert seeded.read("mnt/mayfly/weights/.complete") == f"{URI}\n"
-    assert seeded.read("run/mayfly/bytes/30-weights") == "11005\n"
+    assert seeded.read("run/mayfly/bytes/30-weights") == "11005"
+    assert not (seeded.root / "mnt/mayfly/arriving").exists()
+
+
+def test_weights_stage_leaves_all_readable_when_its_own_mask_is_strict(seeded, run_stage):
+    """The engine runs as a user that exists only while it runs."""
+    for name in ("gcloud", "python3"):
+        program = {"gcloud": f"{sys.executable} {STUB} gcloud", "python3": sys.executable}[name]
+        seeded.stub(name, body=f'umask 077; exec {program} "$@"')
+
+    assert run_stage("30-weights.sh").returncode == 0
+
+    room = seeded.root / "mnt/mayfly"
+    for path in [room / "weights.json", *(room / "weights").rglob("*")]:
+        assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path
+
+
+def test_weights_stage_asks_for_what_was_listed_in_the_order_of_names_when_it_pulls(
+    seeded, run_stage, stub
+):
+    """The generation holds what arrives to the listing, the listing is held to the manifest."""
+    stub("gcloud", body=f'tee -a {seeded.root}/asked | {sys.executable} {STUB} gcloud "$@"; exit')
+
+    assert run_stage("30-weights.sh").returncode == 0
+
+    asked = (seeded.root / "asked").read_text().split()
+    assert asked == [f"{URI}/{name}#{GENERATION}" for name in SHARDS]
 
 
 def test_weights_stage_pulls_nothing_when_they_are_there(seeded, run_stage):
     """The startup script runs at every boot."""
     assert run_stage("30-weights.sh").returncode == 0
-    before = len(seeded.calls("gsutil"))
+    before = len(seeded.calls("gcloud"))
 
     result = run_stage("30-weights.sh")
 
     assert "already in" in result.stderr
-    assert len(seeded.calls("gsutil")) == before
+    assert len(seeded.calls("gcloud")) == before
+
+
+@pytest.mark.parametrize("said", ["ERROR: gcloud crashed (ImportError)", ""])
+def test_weights_stage_goes_on_with_gsutil_when_gcloud_brings_nothing(
+    seeded, run_stage, stub, said
+):
+    """The one that is fast must not be the one that everything hangs on."""
+    stub("gcloud", body=f"echo '{said}'", exit_status=1)
+
+    result = run_stage("30-weights.sh")
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"gcloud storage left 2 files: {said}" in result.stdout
+    assert pulled(seeded) == FILES
+    assert len(seeded.calls("gsutil")) == 1
 
 
 def test_weights_stage_fails_when_every_pull_fails(seeded, run_stage, stub):
     """A quiet success would start the server on an empty disk, at GPU prices."""
+    stub("gcloud", exit_status=1)
     stub("gsutil", exit_status=1)
 
     result = run_stage("30-weights.sh")
@@ -64,57 +133,187 @@ def test_weights_stage_fails_when_every_pull_fails(seeded, run_stage, stub):
     assert "try 5 of 5" in result.stderr
     assert seeded.why("30-weights").startswith(f"could not pull the weights from {URI}; see /")
     assert seeded.calls("sleep") == ["sleep 5", "sleep 10", "sleep 20", "sleep 40"]
+    assert not (seeded.root / "mnt/mayfly/weights/.complete").exists()
 
 
-def test_weights_stage_fails_when_the_check_itself_breaks(seeded, run_stage, stub):
-    """A check that could not run has found nothing wrong; that must not pass for a good one."""
-    body = f'case "$*" in *" wrong "*) exit 3 ;; esac; exec {sys.executable} "$@"'
-    stub("python3", body=body)
+def test_weights_stage_fails_when_a_puller_says_done_and_is_not(seeded, run_stage, stub):
+    """An exit status of 0 is a claim; the files are what counts."""
+    stub("gcloud")
+    stub("gsutil")
 
     result = run_stage("30-weights.sh")
 
     assert result.returncode == 1
-    assert "could not check the weights against their manifest (exit 3)" in seeded.why("30-weights")
-    assert not (seeded.root / "mnt/mayfly/weights/.complete").exists()
+    assert f"2 files did not arrive, the first is {SHARDS[0]}" in result.stdout
+
+
+def test_weights_stage_takes_no_file_when_it_is_not_whole(seeded, run_stage, stub):
+    """vLLM maps whatever has a shard's name."""
+    half = f'head -c 100 /dev/zero >"${{@: -1}}{SHARDS[0]}"; exit 0'
+    stub("gcloud", body=half)
+    stub("gsutil", exit_status=1)
+
+    run_stage("30-weights.sh")
+
+    assert SHARDS[0] not in pulled(seeded)
 
 
 def test_weights_stage_goes_on_where_it_stopped_when_a_pull_breaks(seeded, run_stage, stub):
     """554 GiB again for one dropped connection would cost minutes of eight GPUs."""
-    seeded.write("mnt/mayfly/weights/model-00001-of-00002.safetensors", b"1" * 5000)
-    seeded.write("mnt/mayfly/weights/model-00002-of-00002.safetensors_.gstmp", b"2" * 100)
-    count = seeded.root / "pulled"
-    stub("gsutil", body=f"cat >>{count}; exec false")
+    bring_first = f'cp {seeded.google.buckets}/w/models/kimi/abc/{SHARDS[0]} "${{@: -1}}"'
+    stub(
+        "gcloud",
+        body=f"""n=$(($(cat {seeded.root}/n 2>/dev/null || echo 0) + 1)); echo $n >{seeded.root}/n
+if ((n == 1)); then {bring_first}; echo dropped; exit 1; fi
+tee {seeded.root}/asked | {sys.executable} {STUB} gcloud "$@"; exit""",
+    )
 
-    run_stage("30-weights.sh")
+    result = run_stage("30-weights.sh")
 
-    asked = set(count.read_text().split())
-    assert f"{URI}/model-00002-of-00002.safetensors" in asked
-    assert f"{URI}/model-00001-of-00002.safetensors" not in asked
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (seeded.root / "asked").read_text() == f"{URI}/{SHARDS[1]}#{GENERATION}\n"
+    assert seeded.calls("gsutil") == []  # gcloud works: what broke has passed
+    assert pulled(seeded) == FILES
+
+
+def test_weights_stage_shows_a_shard_when_it_is_whole_and_others_still_come(
+    seeded, run_stage, stub
+):
+    """The engine loads the first shards while the last are on their way."""
+    first = seeded.root / "mnt/mayfly/weights" / SHARDS[0]
+    source = f"{seeded.google.buckets}/w/models/kimi/abc"
+    stub(
+        "gcloud",
+        body=f"""cp {source}/{SHARDS[0]} "${{@: -1}}"
+for i in {{1..200}}; do if [ -f {first} ]; then break; fi; /bin/sleep 0.1; done
+[ -f {first} ] && cp {source}/{SHARDS[1]} "${{@: -1}}"; exit""",
+    )
+
+    result = run_stage("30-weights.sh")
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert seeded.calls("gsutil") == []
 
 
 def test_weights_stage_pulls_a_file_again_when_it_arrived_corrupted(seeded, run_stage):
     """One flipped bit in 595 GB is a model that talks nonsense."""
-    seeded.corrupt.write_text("model-00002-of-00002.safetensors 1")
+    seeded.corrupt.write_text(f"{SHARDS[1]} 1")
 
     result = run_stage("30-weights.sh")
 
-    assert result.returncode == 0, result.stderr
-    assert "pulling again: model-00002-of-00002.safetensors" in result.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"pulling again: {SHARDS[1]}" in result.stdout
     assert pulled(seeded) == FILES
 
 
-def test_weights_stage_stops_with_the_name_when_a_file_is_wrong_twice(seeded, run_stage):
+@pytest.mark.parametrize("broken", [[], ["gcloud"]])
+def test_weights_stage_stops_with_the_name_when_a_file_is_wrong_twice(
+    seeded, run_stage, stub, broken
+):
     """Twice the same is no accident; the user must know which file to seed again."""
-    seeded.corrupt.write_text("model-00002-of-00002.safetensors 2")
+    for name in broken:
+        stub(name, exit_status=1)
+    seeded.corrupt.write_text(f"{SHARDS[1]} 2")
 
     result = run_stage("30-weights.sh")
 
     assert result.returncode == 1
     assert seeded.why("30-weights") == (
-        "wrong content twice in a row: model-00002-of-00002.safetensors; "
-        "run: mayfly seed kimi-k2.5\n"
+        f"wrong content twice in a row: {SHARDS[1]}; run: mayfly seed kimi-k2.5\n"
     )
     assert not (seeded.root / "mnt/mayfly/weights/.complete").exists()
+
+
+def test_config_stage_stops_with_the_name_when_a_small_file_is_wrong_twice(seeded, run_stage):
+    """A tokenizer of the right length and the wrong content breaks in ways nobody can read."""
+    text = manifest_of(FILES)
+    digest = hashlib.sha256(FILES["config.json"]).hexdigest()
+    seeded.write("run/mayfly/weights-manifest.json", text.replace(digest, "0" * 64))
+
+    result = run_stage("30-config.sh")
+
+    assert result.returncode == 1
+    assert "not what the manifest says, pulling again: config.json" in result.stdout
+    assert seeded.why("30-config") == (
+        "wrong content twice in a row: config.json; run: mayfly seed kimi-k2.5\n"
+    )
+    assert "config.json" not in pulled(seeded)
+
+
+def test_weights_stage_drops_what_lies_there_when_it_is_of_other_weights(seeded, run_stage):
+    """A disk keeps them over a reboot; files of the same size would pass for the new ones."""
+    seeded.write(f"mnt/mayfly/weights/{SHARDS[0]}", b"9" * 5000)
+    seeded.write("mnt/mayfly/weights/of-old.json", b"{}")
+    seeded.write("mnt/mayfly/weights.json", "another manifest")
+
+    assert run_stage("30-weights.sh").returncode == 0
+
+    assert pulled(seeded) == FILES
+
+
+def test_weights_stage_waits_when_a_reboot_is_planned(seeded, stub):
+    """RAM does not outlive it: each byte until then would be pulled in vain."""
+    marker, pid = seeded.root / "run/mayfly/reboot-planned", seeded.root / "pid"
+    stub(
+        "gcloud",
+        body=f"""if [ ! -f {pid} ]; then echo $$ >{pid}; touch {marker}; exec /bin/sleep 60; fi
+exec {sys.executable} {STUB} gcloud "$@" """,
+    )
+    process = seeded.start("30-weights.sh")
+    wait_until(lambda: pid.exists() and pid.read_text().strip() and not alive(pid.read_text()))
+    assert pulled(seeded).keys() == FILES.keys() - set(SHARDS)
+
+    marker.unlink()
+    said, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 0, said
+    assert "waiting: the machine will reboot" in said
+    assert len(seeded.calls("gcloud")) == 2
+    assert pulled(seeded) == FILES
+
+
+def test_weights_stage_leaves_no_puller_behind_when_it_is_ended(seeded, stub):
+    """It would go on filling the RAM that the next try wants."""
+    pid = seeded.root / "pid"
+    stub("gcloud", body=f"(echo $BASHPID >{pid}; exec /bin/sleep 60)")
+    process = seeded.start("30-weights.sh")
+    wait_until(lambda: pid.exists() and pid.read_text().strip())
+
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=30)
+
+    wait_until(lambda: not alive(pid.read_text()))
+
+
+def test_puller_is_given_up_when_it_brings_nothing(seeded, monkeypatch, stub):
+    """A connection that hangs must not hold eight GPUs until the stage's limit."""
+    stub("gcloud", body="exec /bin/sleep 60")
+    for name, value in seeded.environment(MAYFLY_STAGE="weights").items():
+        monkeypatch.setenv(name, value)
+    files = [file for file in manifest.parse(manifest_of(FILES)) if pull.is_shard(file)]
+    room = seeded.root / "mnt/mayfly"
+    place = pull.Place(URI, room, {file.name: GENERATION for file in files})
+    pull.prepare(room, manifest_of(FILES))
+    (seeded.root / "var/log/mayfly").mkdir(parents=True)
+
+    pull.Large(place, files, lambda _: None, stall_s=0.5).run()
+
+    assert sorted(pulled(seeded)) == SHARDS
+    assert len(seeded.calls("gsutil")) == 1
+
+
+@pytest.mark.parametrize(
+    ("rate", "left", "line"),
+    [
+        (310e6, 74.4e9, "12 of 64 shards, 310 MB/s, 4 min left"),
+        (310e6, 12.4e9, "12 of 64 shards, 310 MB/s, 40 s left"),
+        (0, 12.4e9, "12 of 64 shards, 0 MB/s"),
+        (310e6, -1, "12 of 64 shards, 310 MB/s, 0 s left"),
+    ],
+)
+def test_progress_says_how_long_when_bytes_arrive(rate, left, line):
+    """Somebody looks at this line for a minute and more, at 88 dollars an hour."""
+    assert pull.progress_line("12 of 64", rate, left) == line
 
 
 @pytest.mark.parametrize(
@@ -139,7 +338,7 @@ def test_weights_stage_refuses_before_the_first_byte_when_the_bucket_has_changed
 
     assert result.returncode == 1
     assert line in seeded.why("30-weights")
-    assert seeded.calls("gsutil") == []
+    assert seeded.calls("gcloud", "gsutil") == []
 
 
 def test_weights_stage_says_which_setting_is_missing_when_there_is_no_address(seeded, run_stage):
