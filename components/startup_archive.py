@@ -32,7 +32,7 @@ class StartupArchive:
 OTHERS_OWN = {
     "session": re.compile(r"startup/(seed|locks/)"),
     "seed": re.compile(
-        r"startup/([0-9]{2}-|serve\.py|check\.py|key_guard\.py|mayfly-vllm|vllm_plugin/|pull)"
+        r"startup/([0-9]{2}-|serve\.py|check\.py|key_guard\.py|mayfly-vllm|vllm_plugin/)"
     ),
 }
 """layer -> what only the other layer runs: it would fill the room that this one needs."""
