@@ -35,7 +35,7 @@ class Measured:
         )
         return (
             f"measured {self.date} with vLLM {self.engine} at {self.context_tokens} tokens of "
-            f"context: {leaves_out} ({self.source})"
+            f"context, shapes of {self.config}: {leaves_out} ({self.source})"
         )
 
 

@@ -23,7 +23,7 @@ from mayfly.fit import (
     reserve_gib,
     weights_bytes,
 )
-from mayfly.machines import GPUS, MachineType
+from mayfly.machines import GPUS, Gpu, MachineType
 from mayfly.shape import Shape
 
 MODES = ("fast", "long")
@@ -63,6 +63,30 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Target:
+    """A model on a machine. engine: vLLM's version."""
+
+    shape: Shape
+    machine: MachineType
+    engine: str
+    limits: Limits = Limits()
+
+    @property
+    def gpu(self) -> Gpu:
+        return GPUS[self.machine.gpu]
+
+    def refuse(self, setup: Setup) -> None:
+        """FitError for what the engine refuses whatever the memory."""
+        refuse(self.shape, setup, self.engine, self.gpu.capability)
+
+    def fit(self, setup: Setup, margin_gib: float = 0.0) -> Fit:
+        """What a GPU holds; margin_gib is left free beside the engine's reserve."""
+        weights = self.limits.weights or weights_bytes(self.shape, setup.tp)
+        reserve = reserve_gib(self.shape, setup, self.engine, self.gpu.capability)
+        return fit_shape(self.shape, setup, self.gpu.gib, weights, reserve + margin_gib)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Choice:
     """One mode on one machine. context: tokens, what is served; reached: as long as was wished."""
 
@@ -79,47 +103,31 @@ class Choice:
         return tuple(flag for flag, _ in self.reasons if flag.startswith("--"))
 
 
-def choose(
-    shape: Shape, machine: MachineType, mode: str, wish: Wish, engine: str, limits: Limits
-) -> Choice:
+def choose(target: Target, mode: str, wish: Wish) -> Choice:
     """The settings for one mode on a machine: on all of its GPUs where the engine can.
 
     Less than the wished context is served where no more fits. Raises FitError where nothing does.
     """
-    tp = limits.tp or _most_ranks(shape, machine, engine)
-    wished = min(wish.context_tokens, shape.max_context or wish.context_tokens)
     best: Choice | None = None
-    for setup in _setups(shape, tp, mode, wish, limits):
-        refuse(shape, setup, engine, GPUS[machine.gpu].capability)
-        found = _on_rungs(shape, machine, mode, setup, wished, engine, limits)
+    for setup in _setups(target, mode, wish):
+        target.refuse(setup)
+        found = _on_rungs(target, mode, setup, wish)
         if found.reached:
             return found
         if best is None or found.context > best.context:
             best = found
     assert best is not None  # _setups yields once or more
     if best.context < LEAST_CONTEXT:
-        raise FitError(_too_large(best, machine))
+        raise FitError(_too_large(target, best))
     return best
 
 
-def _most_ranks(shape: Shape, machine: MachineType, engine: str) -> int:
-    """All GPUs, or as many as the model can be cut over."""
-    refused: FitError | None = None
-    for tp in range(machine.gpus, 0, -1):
-        try:
-            refuse(shape, Setup(tp=tp), engine)
-        except FitError as error:
-            refused = refused or error
-        else:
-            return tp
-    raise refused or FitError(f"{machine.name} has no GPU")
-
-
-def _setups(shape: Shape, tp: int, mode: str, wish: Wish, limits: Limits) -> Iterator[Setup]:
+def _setups(target: Target, mode: str, wish: Wish) -> Iterator[Setup]:
     """What to try, in this order: little context parallelism first, then many requests."""
-    most = repeated_ranks(shape, tp) if mode == "long" else 1
-    sizes = [limits.dcp] if limits.dcp else [2**n for n in range(most.bit_length())]
-    for dcp in sizes:
+    limits = target.limits
+    tp = limits.tp or _most_ranks(target)
+    most = repeated_ranks(target.shape, tp) if mode == "long" else 1
+    for dcp in [limits.dcp] if limits.dcp else [2**n for n in range(most.bit_length())]:
         seqs = wish.concurrency
         while True:
             yield Setup(tp=tp, dcp=dcp, seqs=seqs, kv_dtype=limits.kv_dtype)
@@ -128,23 +136,26 @@ def _setups(shape: Shape, tp: int, mode: str, wish: Wish, limits: Limits) -> Ite
             seqs = max(FEWEST_SEQS, seqs // 2)
 
 
-def _on_rungs(
-    shape: Shape,
-    machine: MachineType,
-    mode: str,
-    setup: Setup,
-    wished: int,
-    engine: str,
-    limits: Limits,
-) -> Choice:
+def _most_ranks(target: Target) -> int:
+    """All GPUs, or as many as the model can be cut over."""
+    refused: FitError | None = None
+    for tp in range(target.machine.gpus, 0, -1):
+        try:
+            target.refuse(Setup(tp=tp))
+        except FitError as error:
+            refused = refused or error
+        else:
+            return tp
+    raise refused or FitError(f"{target.machine.name} has no GPU")
+
+
+def _on_rungs(target: Target, mode: str, setup: Setup, wish: Wish) -> Choice:
     """The first rung that has the room, else the last."""
-    weights = limits.weights or weights_bytes(shape, setup.tp)
-    gpu = GPUS[machine.gpu]
+    wished = min(wish.context_tokens, target.shape.max_context or wish.context_tokens)
+    most_util = target.limits.util or MOST_UTIL
     for rung, (util, batched) in enumerate(RUNGS):
-        at = replace(setup, util=min(util, limits.util or MOST_UTIL), batched_tokens=batched)
-        reserve = reserve_gib(shape, at, engine, gpu.capability)
-        fit = fit_shape(shape, at, gpu.gib, weights, reserve)
-        surely = fit_shape(shape, at, gpu.gib, weights, reserve + MARGIN_GIB)
+        at = replace(setup, util=min(util, most_util), batched_tokens=batched)
+        surely = target.fit(at, MARGIN_GIB)
         # Large prefill steps are for where two requests of full length fit all the same.
         if surely.kv_tokens >= (2 if rung == 0 else 1) * wished:
             break
@@ -153,10 +164,10 @@ def _on_rungs(
     return Choice(
         mode=mode,
         setup=at,
-        fit=fit,
+        fit=target.fit(at),
         context=context,
         reached=reached,
-        reasons=_reasons(shape, machine, at, context, wished),
+        reasons=_reasons(target, at, context, wished),
     )
 
 
@@ -182,18 +193,19 @@ def frontier(shape: Shape, choice: Choice) -> list[tuple[int, int]]:
     ]
 
 
-def _too_large(best: Choice, machine: MachineType) -> str:
-    fit, gpu = best.fit, GPUS[machine.gpu]
+def _too_large(target: Target, best: Choice) -> str:
+    fit = best.fit
     return (
         f"{fit.weights_gib:.1f} GiB of weights and {fit.reserve_gib:.1f} for the engine leave no "
-        f"context in {best.setup.util:g} of a GPU's {gpu.gib:.1f} GiB"
+        f"context in {best.setup.util:g} of a GPU's {target.gpu.gib:.1f} GiB"
     )
 
 
 def _reasons(
-    shape: Shape, machine: MachineType, setup: Setup, context: int, wished: int
+    target: Target, setup: Setup, context: int, wished: int
 ) -> tuple[tuple[str, str], ...]:
     """Each flag with its reason."""
+    shape, machine = target.shape, target.machine
     ranks = "one GPU holds it whole" if setup.tp == 1 else f"{setup.tp} GPUs share every layer"
     idle = machine.gpus - setup.tp
     if idle:

@@ -63,6 +63,7 @@ def plan(ask: Ask) -> dict[str, Any]:
         **{key: value for key, value in modes[ask.mode].items() if key in _TOP},
         **price,
         "modes": modes,
+        "refused_modes": refusals,
     }
 
 

@@ -15,7 +15,7 @@ import yaml
 from mayfly import engine_flags
 from mayfly.fit import GIB, FitError
 from mayfly.machines import GPU_MACHINES, GPUS, MACHINES, MachineType
-from mayfly.modes import MODES, MOST_UTIL, Choice, Limits, Wish, choose
+from mayfly.modes import MODES, MOST_UTIL, Choice, Limits, Target, Wish, choose
 from mayfly.problems import ConfigError, Problem, one_of
 from mayfly.reading import Table
 from mayfly.shape import Shape, shape_of
@@ -116,9 +116,10 @@ class Profile:
             raise FitError(self._unplanned(MACHINES[machine]))
         asked = limits or Limits()
         asked = replace(asked, util=asked.util or self.offers.get(machine, Offer()).util)
-        return choose(
-            self.shape, MACHINES[machine], mode, self.wishes[mode], self.engine.vllm, asked
+        target = Target(
+            shape=self.shape, machine=MACHINES[machine], engine=self.engine.vllm, limits=asked
         )
+        return choose(target, mode, self.wishes[mode])
 
     def _unplanned(self, machine: MachineType) -> str:
         weights, memory = self.size_gb * 1e9 / GIB, machine.gpus * GPUS[machine.gpu].gib

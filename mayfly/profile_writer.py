@@ -9,7 +9,7 @@ from mayfly.errors import WrongInputError
 from mayfly.fit import FitError
 from mayfly.hub import NOTHING_WRITTEN, HubModel
 from mayfly.machines import GPU_MACHINES, GPUS, MACHINES
-from mayfly.modes import MODES, Limits, Wish, choose
+from mayfly.modes import MODES, Target, Wish, choose
 from mayfly.shape import Shape, ShapeError, shape_of
 
 ENGINE = "0.24.0"
@@ -100,7 +100,8 @@ def _machines(shape: Shape, size_bytes: int, wishes: dict[str, Wish]) -> list[st
             continue
         try:
             for mode in MODES:
-                choose(shape, MACHINES[name], mode, wishes[mode], ENGINE, Limits())
+                target = Target(shape=shape, machine=MACHINES[name], engine=ENGINE)
+                choose(target, mode, wishes[mode])
         except FitError:
             continue
         found.append(name)

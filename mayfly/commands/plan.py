@@ -173,6 +173,8 @@ def show(planned: dict[str, Any]) -> None:
         console.print()
         for line in mode_lines(mode, figures, chosen=mode == planned["mode"]):
             console.print(escape(line), soft_wrap=True)
+    for mode, why in planned["refused_modes"].items():
+        console.print(escape(f"\nmode {mode}: no: {why}"), soft_wrap=True)
 
 
 def price_line(planned: dict[str, Any]) -> str:

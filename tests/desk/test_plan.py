@@ -83,6 +83,15 @@ def test_plan_doubles_the_tokens_when_the_cache_is_fp8_where_it_may_be(capsys):
         2 * json.loads(plain)["modes"]["fast"]["kv_tokens"], rel=0.01
     )
     assert "long" not in json.loads(out)["modes"]
+    assert "refuses an fp8 KV cache" in json.loads(out)["refused_modes"]["long"]
+
+
+def test_plan_says_which_mode_is_refused_when_the_other_fits(capsys):
+    """A mode that silently is not there would be looked for on the machine."""
+    code, out, _ = said(capsys, "kimi-k2.5", "--kv", "fp8")
+
+    assert code == 0
+    assert "mode long: no: vLLM 0.24.0 refuses" in out
 
 
 @pytest.mark.parametrize(

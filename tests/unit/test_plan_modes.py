@@ -7,7 +7,7 @@ import pytest
 
 from mayfly.fit import FitError
 from mayfly.machines import MACHINES
-from mayfly.modes import FEWEST_SEQS, Limits, Wish, choose, frontier
+from mayfly.modes import FEWEST_SEQS, Limits, Target, Wish, choose, frontier
 from mayfly.shape import shape_of
 from tests.conftest import ROOT
 
@@ -22,7 +22,10 @@ def config(name: str) -> dict:
 
 def chosen(name, machine, mode, wish=LONG, **limits):
     raw = name if isinstance(name, dict) else config(name)
-    return choose(shape_of(raw), MACHINES[machine], mode, wish, ENGINE, Limits(**limits))
+    target = Target(
+        shape=shape_of(raw), machine=MACHINES[machine], engine=ENGINE, limits=Limits(**limits)
+    )
+    return choose(target, mode, wish)
 
 
 def test_long_mode_shares_the_context_out_only_as_far_as_it_must():
