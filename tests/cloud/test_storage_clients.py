@@ -91,6 +91,21 @@ def test_gsutil_copies_a_tree_there_and_back_over_https(doors: Doors) -> None:
         assert back.read_bytes() == file.read_bytes(), file
 
 
+def test_gsutil_creates_but_does_not_overwrite_when_it_is_told_so(doors: Doors) -> None:
+    """How a node saves its kernel caches: of two, the first wins."""
+    script = gsutil()
+    assert script, "gsutil is brought by `make setup`"
+    (doors.folder / "mine").write_text("mine")
+    (doors.folder / "other").write_text("another")
+    words = [script, "-q", "-h", "x-goog-if-generation-match:0", "cp"]
+
+    doors.run(*words, "mine", "gs://proj-one/kernels/one.tar.gz")
+    with pytest.raises(AssertionError, match="PreconditionException: 412"):
+        doors.run(*words, "other", "gs://proj-one/kernels/one.tar.gz")
+
+    assert doors.run(script, "cat", "gs://proj-one/kernels/one.tar.gz") == "mine"
+
+
 def test_gsutil_fails_when_the_bucket_does_not_exist(doors: Doors) -> None:
     """A pull from nowhere must stop the start, not look done."""
     script = gsutil()
