@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Stage 50: vLLM as a systemd unit, until it answers.
-# Needs: what stages 10 to 40 leave; MAYFLY_API_KEY_SECRET (projects/P/secrets/S), MAYFLY_PORT.
+# Stage 50: vLLM as a systemd unit, until it answers. It starts while its shards still arrive, by
+# the plugin in vllm_plugin/; where that is no good, once more without it when they are all there.
+# Needs: what stages 10 to 40 leave, of stage 30 all but the shards; MAYFLY_API_KEY_SECRET
+#        (projects/P/secrets/S), MAYFLY_PORT.
 # Leaves: unit mayfly-vllm running, /health answering 200 on loopback.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly unit=mayfly-vllm.service key_dir="$root/run/mayfly-key" vllm_log="$log_dir/vllm.log"
+readonly unit=mayfly-vllm.service key_dir="$root/run/mayfly-key" vllm_log="$log_dir/vllm.log" weights="$ram_dir/weights"
 
 # From Secret Manager straight to a file that only root can open; systemd reads it from there.
 fetch_key() {
@@ -31,24 +33,86 @@ start_unit() {
   systemctl restart "$unit"
 }
 
+weights_are_here() {
+  [[ "$(cat "$weights/.complete" 2>/dev/null)" == "$MAYFLY_WEIGHTS_URI" ]]
+}
+
+# The weights' own stage ends this wait, one way or the other: when it fails, so does the start.
+wait_for_weights() {
+  until weights_are_here; do sleep 0.5; done
+}
+
+# Without one vLLM guesses it from the shards that happen to be there.
+names_its_dtype() {
+  grep -Eq '"(torch_)?dtype": *"' "$weights/config.json"
+}
+
 last_words() {
   grep -v '^[[:space:]]*$' "$vllm_log" | tail -n 5 | cut -c 1-180 | paste -s -d '|' || true
+}
+
+# What vLLM does, by the last line of its log that says so: the first two are the plugin's lines,
+# the others those of vLLM 0.24.0.
+doing() {
+  tail -n 500 "$vllm_log" | sed -nE \
+    -e 's/.*mayfly: waiting for [^:]+: ([0-9]+ of [0-9]+) here.*/waits for shards, \1 are here/p' \
+    -e 's/.*mayfly: group ([0-9]+ of [0-9]+) is here.*/loads shards, group \1/p' \
+    -e 's/.*Loading safetensors [^:]*: +([0-9]+%).*/loads shards, \1/p' \
+    -e 's/.*Model loading took .*/has its weights and compiles/p' \
+    -e 's/.*torch\.compile took .*/warms up and measures its memory/p' \
+    -e 's/.*GPU KV cache size: .*/captures CUDA graphs/p' \
+    -e 's/.*init engine .* took .*/opens its port/p' | tail -n 1
+}
+
+# Tell what is new at once, and what is not twice a minute.
+tell_progress() {
+  local now
+  now="$(doing)"
+  now="vLLM ${now:-imports its code and reads its configuration}"
+  if [[ "$now" != "$told" ]] || ((SECONDS - told_at >= 30)); then
+    say "$now, $((SECONDS - began)) s after its start"
+    told="$now" told_at=$SECONDS
+  fi
 }
 
 healthy() {
   curl -sf --noproxy '*' --max-time 2 -o /dev/null "http://127.0.0.1:$MAYFLY_PORT/health"
 }
 
-# The runner's limit and start_s end this; here only vLLM's own death does.
+# The runner's limit and start_s end this; here only vLLM's own death does: `death` says how.
 wait_healthy() {
-  local began=$SECONDS
-  while ! healthy; do
+  local began=$SECONDS told="" told_at=0
+  until healthy; do
     if ! systemctl is-active --quiet "$unit"; then
-      fail "vLLM ended $((SECONDS - began)) s after its start: $(last_words)"
+      death="vLLM ended $((SECONDS - began)) s after its start: $(last_words)"
+      return 1
     fi
+    tell_progress
     sleep 0.5
   done
   log INFO "vLLM answers after $((SECONDS - began)) s"
+}
+
+# The plugin has done its part, or the command line itself is wrong: no other start would help.
+is_not_the_plugin() {
+  grep -Eq 'mayfly: all groups loaded|^vllm serve: error:' "$vllm_log"
+}
+
+start() {
+  local with_plugin=1 death=""
+  if ! weights_are_here && ! names_its_dtype; then
+    say "the model's config.json names no dtype: vLLM starts when all shards are here"
+    wait_for_weights
+  fi
+  if weights_are_here; then with_plugin=""; fi # startup/serve.py sees the same
+  start_unit
+  if wait_healthy; then return 0; fi
+  if [[ -z "$with_plugin" ]] || is_not_the_plugin; then fail "$death"; fi
+  say "vLLM could not start before its shards were here, and starts again when they are; $death"
+  mv "$vllm_log" "$vllm_log.early"
+  wait_for_weights
+  start_unit
+  wait_healthy || fail "$death"
 }
 
 main() {
@@ -58,7 +122,6 @@ main() {
     return 0
   fi
   fetch_key
-  start_unit
-  wait_healthy
+  start
 }
 main "$@"

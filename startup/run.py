@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,29 +23,41 @@ from startup import paths, words
 
 REBOOT_STATUS = 75
 GRACE_S = 5.0
+UNIT_STOP_S = 25.0
 LAST_LINES = 5
 MAX_LINE_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
 class Stage:
-    """name: in the timeline. phase: shown while it runs. limit_s: then it has failed."""
+    """name: in the timeline. phase: shown while it runs. limit_s: then it has failed.
+
+    optional: its failure is told, and holds nobody up. late: it runs when all the others are done
+    and that was said. unit: what it starts; stopped when the stage comes to no good end.
+    """
 
     name: str
     script: str
     phase: str
     limit_s: float
     after: tuple[str, ...] = ()
+    optional: bool = False
+    late: bool = False
+    unit: str = ""
 
 
+SERVE_NEEDS = ("driver", "gib", "engine", "config", "caches")  # its shards come while it starts
 SESSION = (
     Stage("ram", "05-ram.sh", "booting", 120),
     Stage("driver", "10-driver.sh", "driver", 900),
     Stage("gib", "20-gib.sh", "driver", 120),
     Stage("engine", "40-engine.sh", "engine", 900),
-    Stage("weights", "30-weights.sh", "weights", 2400, after=("ram",)),
-    Stage("serve", "50-serve.sh", "loading", 1800, after=("driver", "gib", "engine", "weights")),
-    Stage("check", "60-check.sh", "checking", 1800, after=("serve",)),
+    Stage("config", "30-config.sh", "weights", 300, after=("ram",)),
+    Stage("weights", "30-weights.sh", "weights", 2400, after=("config",)),
+    Stage("caches", "35-caches.sh", "weights", 120, after=("driver",), optional=True),
+    Stage("serve", "50-serve.sh", "loading", 3600, after=SERVE_NEEDS, unit="mayfly-vllm.service"),
+    Stage("check", "60-check.sh", "checking", 1800, after=("serve", "weights")),
+    Stage("save", "70-save.sh", "serving", 600, after=("check",), optional=True, late=True),
 )
 SEED = (
     Stage("tools", "seed-tools.sh", "booting", 600),
@@ -74,16 +86,29 @@ class Runner:
         self._running: list[Stage] = []
         self._timeline = words.Timeline()
 
-    async def run(self) -> None:
-        """All stages done, or StageError or RebootRequest with every process of theirs ended."""
-        tasks = [asyncio.create_task(self._when_ready(stage)) for stage in self._stages]
+    async def run(self, ready: Callable[[], None]) -> None:
+        """All stages done, with `ready` called before the late ones.
+
+        StageError or RebootRequest: every process of theirs has ended.
+        """
+        await self._together([stage for stage in self._stages if not stage.late])
+        ready()
+        try:
+            await self._together([stage for stage in self._stages if stage.late])
+        except Exception as error:  # nothing that comes now may call a good start a failed one
+            print(f"mayfly: a late stage broke the runner: {error!r}", flush=True)
+
+    async def _together(self, stages: Sequence[Stage]) -> None:
+        tasks = [asyncio.create_task(self._when_ready(stage)) for stage in stages]
+        if not tasks:
+            return
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        errors = [e for task in done if (e := task.exception()) is not None]
+        errors = [e for task in tasks if task in done and (e := task.exception()) is not None]
         for error in sorted(errors, key=lambda e: isinstance(e, RebootRequest)):
             raise error  # a failure before a reboot: rebooting would hide it
 
@@ -101,10 +126,18 @@ class Runner:
         except RebootRequest:
             ended = "done"
             raise
+        except StageError as failure:
+            if not stage.optional:
+                raise
+            print(f"mayfly: {failure}; going on without it", flush=True)
+            if not stage.late:  # then the last word is that it serves
+                words.set_message(str(failure))
         except asyncio.CancelledError:
             ended = "cut off"
             raise
         finally:
+            if stage.unit and ended != "done":
+                await _stop(stage.unit)
             self._running.remove(stage)
             self._tell_end(stage, ended, time.monotonic() - began)
         self._show_phase()
@@ -119,7 +152,7 @@ class Runner:
             self._timeline.end(stage.name, ended == "done", size)
 
     def _show_phase(self) -> None:
-        running = [stage for stage in self._stages if stage in self._running]
+        running = [stage for stage in self._stages if stage in self._running and not stage.late]
         if running and words.phase() != running[0].phase:
             words.set_phase(running[0].phase)
 
@@ -146,7 +179,7 @@ class Runner:
             ) from None
         finally:
             await _end(process)
-        if status == REBOOT_STATUS:
+        if status == REBOOT_STATUS and not stage.optional:
             raise RebootRequest
         if status != 0:
             said = paths.read(why) or f"exit status {status}; {_tail(last)}"
@@ -182,6 +215,13 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             return
 
 
+async def _stop(unit: str) -> None:
+    """As far as it can be: there is a better reason to tell than a unit that hangs."""
+    process = await asyncio.create_subprocess_exec("systemctl", "stop", unit)
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(process.wait(), UNIT_STOP_S)
+
+
 def summary(ended: str, took_s: float, size: int | None) -> str:
     text = f"{ended} in {took_s:.1f} s"
     if size:
@@ -198,11 +238,11 @@ def _number(path: Path) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def run_layer(stages: Sequence[Stage], scripts: Path) -> int:
+def run_layer(stages: Sequence[Stage], scripts: Path, ready: Callable[[], None]) -> int:
     async def go() -> None:
         for folder in (paths.run_dir() / "why", paths.run_dir() / "bytes", paths.log_dir()):
             folder.mkdir(parents=True, exist_ok=True)
-        task = asyncio.ensure_future(Runner(stages, scripts).run())
+        task = asyncio.ensure_future(Runner(stages, scripts).run(ready))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         await task
@@ -224,16 +264,21 @@ def run_layer(stages: Sequence[Stage], scripts: Path) -> int:
     return 0
 
 
+def serving() -> None:
+    words.set_phase("serving", paths.read(paths.run_dir() / "answers") or None)
+
+
+def seeded() -> None:
+    words.set_phase("seeded", f"{os.environ['MAYFLY_WEIGHTS_URI']} is complete")
+
+
 def main() -> int:
     layer = os.environ["MAYFLY_LAYER"]
-    status = run_layer(LAYERS[layer], Path(__file__).parent)
-    if status != 0 or words.phase() == "rebooting":
+    ready = {"session": serving, "seed": seeded}[layer]
+    status = run_layer(LAYERS[layer], Path(__file__).parent, ready)
+    if status != 0 or words.phase() == "rebooting" or layer == "session":
         return status
-    if layer == "seed":
-        words.set_phase("seeded", f"{os.environ['MAYFLY_WEIGHTS_URI']} is complete")
-        return subprocess.run(["systemctl", "poweroff"], check=False).returncode
-    words.set_phase("serving", paths.read(paths.run_dir() / "answers") or None)
-    return 0
+    return subprocess.run(["systemctl", "poweroff"], check=False).returncode
 
 
 if __name__ == "__main__":

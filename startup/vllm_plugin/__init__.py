@@ -1,9 +1,8 @@
 """vLLM's load format `mayfly`: vLLM starts while its weights still arrive.
 
-vLLM finds `register` by the entry point in metadata/mayfly-1.dist-info (group
-vllm.general_plugins); so both the folder above startup/ and startup/vllm_plugin/metadata must
-be on PYTHONPATH. Then `--load-format mayfly` waits for shards, and hands them to the load
-format that MAYFLY_LOAD_FORMAT names.
+vLLM finds `register` by the entry point in metadata/ (group vllm.general_plugins): that folder
+and the one above startup/ must be on PYTHONPATH. Then `--load-format mayfly` waits for shards and
+hands them to the load format that MAYFLY_LOAD_FORMAT names.
 """
 
 

@@ -17,13 +17,22 @@ def scripts(machine, tmp_path):
     machine.stub("systemctl")
 
     class Scripts:
+        def __init__(self):
+            self.folder = folder
+
         def write(self, name, body):
             (folder / name).write_text(f"set -euo pipefail\n{body}\n")
 
         def run(self, *stages):
-            return run.run_layer(stages, folder)
+            self.ready = []
+            return run.run_layer(stages, folder, lambda: self.ready.append(words.phase()))
 
     return Scripts()
+
+
+def serve():
+    words.set_phase("serving", "it answers")
+    paths.write(paths.run_dir() / "told", "")
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +164,96 @@ def test_runner_reports_the_failure_when_another_stage_asks_for_a_reboot(scripts
         assert (status, phases()[-1]) in ((1, "failed"), (0, "rebooting"))
 
 
+def test_runner_goes_on_when_an_optional_stage_fails(scripts, google, phases, timeline):
+    """Kernel caches save a minute; a start without them is still a start."""
+    scripts.write("bad", 'echo "a foreign cache" >"$MAYFLY_ROOT/run/mayfly/why/caches"; exit 1')
+    scripts.write("good", "true")
+
+    status = scripts.run(
+        Stage("caches", "bad", "weights", 20, optional=True),
+        Stage("serve", "good", "loading", 20, after=("caches",)),
+    )
+
+    assert status == 0
+    assert "failed" not in phases()
+    assert google.guest["message"] == "stage caches failed: a foreign cache"
+    assert [(e["stage"], e["ok"]) for e in timeline()] == [("caches", False), ("serve", True)]
+
+
+def test_runner_never_reboots_when_the_stage_that_asks_is_optional(scripts, machine):
+    """Three minutes of eight GPUs for something that nobody needs."""
+    scripts.write("a", "exit 75")
+
+    assert scripts.run(Stage("caches", "a", "weights", 20, optional=True)) == 0
+    assert not machine.calls("systemctl")
+
+
+def test_runner_says_that_it_serves_before_its_late_stages_run(scripts, phases, timeline, google):
+    """Nobody shall wait for what only helps the next start, nor lose the endpoint over it."""
+    scripts.write("check", "true")
+    scripts.write("save", '[[ -e "$MAYFLY_ROOT/run/mayfly/told" ]]; echo no room >&2; exit 1')
+
+    status = run.run_layer(
+        (
+            Stage("save", "save", "serving", 20, after=("check",), optional=True, late=True),
+            Stage("check", "check", "checking", 20),
+        ),
+        scripts.folder,
+        serve,
+    )
+
+    assert status == 0
+    assert phases() == ["checking", "serving"]
+    assert google.guest["message"] == "it answers"
+    assert [(e["stage"], e["ok"]) for e in timeline()] == [("check", True), ("save", False)]
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ('echo "shard 7 is wrong" >"$MAYFLY_ROOT/run/mayfly/why/weights"; exit 1', "shard 7"),
+        ("exit 75", None),
+    ],
+)
+def test_runner_stops_the_unit_when_another_stage_ends_the_start(
+    scripts, machine, google, phases, timeline, other, reason
+):
+    """vLLM would wait for shards that never come, and its own death would hide why."""
+    up = machine.root / "up"
+    scripts.write("serve", f"touch {up}; /bin/sleep 60")
+    scripts.write("weights", f"while [[ ! -e {up} ]]; do /bin/sleep 0.02; done; {other}")
+    began = time.monotonic()
+
+    status = scripts.run(
+        Stage("weights", "weights", "weights", 60),
+        Stage("serve", "serve", "loading", 60, unit="mayfly-vllm.service"),
+    )
+
+    assert time.monotonic() - began < 20
+    assert machine.calls("systemctl")[0] == "systemctl stop mayfly-vllm.service"
+    assert [entry["stage"] for entry in timeline()] == ["weights"]
+    assert not scripts.ready
+    if reason:
+        assert (status, phases()[-1]) == (1, "failed")
+        assert google.guest["message"] == "stage weights failed: shard 7 is wrong"
+    else:
+        assert (status, phases()[-1]) == (0, "rebooting")
+
+
+def test_runner_leaves_the_unit_running_when_its_stage_is_done(scripts, machine):
+    """A failed check is looked into with the engine still there."""
+    scripts.write("serve", "true")
+    scripts.write("check", "exit 1")
+
+    stages = (
+        Stage("serve", "serve", "loading", 20, unit="mayfly-vllm.service"),
+        Stage("check", "check", "checking", 20, after=("serve",)),
+    )
+
+    assert scripts.run(*stages) == 1
+    assert not machine.calls("systemctl")
+
+
 def test_timeline_keeps_what_was_before_when_the_machine_reboots(scripts, timeline):
     """The driver's minutes belong to the start that the user waited for."""
     scripts.write("a", "true")
@@ -194,13 +293,28 @@ def test_words_fit_a_guest_attribute_when_a_message_is_long(machine):
     assert "\n" not in machine.google.guest["message"]
 
 
+def test_session_starts_vllm_before_its_shards_when_its_graph_is_read():
+    """Imports beside the pull, not after it, are a minute of a start of four."""
+    needs = {stage.name: set(stage.after) for stage in run.SESSION}
+
+    def all_needs(name):
+        return needs[name].union(*(all_needs(each) for each in needs[name]))
+
+    assert "config" in all_needs("serve")
+    assert "weights" not in all_needs("serve")
+    assert "weights" in all_needs("check")
+
+
 @pytest.mark.parametrize("layer", ["session", "seed"])
 def test_layer_has_no_stage_that_waits_for_ever_when_its_graph_is_read(layer, project_root):
     """A name that no stage has would wait until start_s."""
     stages = run.LAYERS[layer]
     names = [stage.name for stage in stages]
+    late = {stage.name for stage in stages if stage.late}
 
     assert len(set(names)) == len(names)
     for stage in stages:
         assert set(stage.after) <= set(names) - {stage.name}
         assert (project_root / "startup" / stage.script).exists()
+        assert stage.late or not late & set(stage.after)  # what is late can hold nothing up
+        assert stage.optional or not stage.late

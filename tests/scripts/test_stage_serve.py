@@ -115,6 +115,7 @@ def health():
 @pytest.fixture
 def ready(machine):
     machine.google.secrets["projects/p/secrets/key"] = KEY
+    machine.write("mnt/mayfly/weights/config.json", '{"text_config": {"torch_dtype": "bfloat16"}}')
     # Active only once it was started.
     started = machine.root / "started"
     body = (
@@ -151,20 +152,141 @@ def test_serve_stage_leaves_vllm_alone_when_it_already_answers(ready, run_stage,
     assert "systemctl restart mayfly-vllm.service" not in ready.calls("systemctl")
 
 
-def test_serve_stage_quotes_vllms_last_lines_when_it_dies(ready, run_stage, stub):
-    """ "Failed to start" sends people to search; the reason is in its last lines."""
-    log = ready.root / "var/log/mayfly/vllm.log"
-    stub(
-        "systemctl",
-        body=f'case "$1" in restart) echo "ValueError: No available memory" >{log} ;; '
-        "is-active) exit 3 ;; esac",
-    )
+class Vllm:
+    """A unit that does what each of its starts is told to: words for its log, then death or life.
+
+    With `complete` its weights are there by then, as if they had come meanwhile.
+    """
+
+    def __init__(self, machine, port):
+        self.machine, self.port = machine, port
+        self.log = machine.root / "var/log/mayfly/vllm.log"
+        self.state = machine.root / "state"
+        self.state.mkdir()
+
+    def starts(self, *plans):
+        """plan: (lines of its log, whether it lives)."""
+        for number, (lines, lives) in enumerate(plans, 1):
+            (self.state / f"log-{number}").write_text("".join(f"{line}\n" for line in lines))
+            (self.state / f"lives-{number}").write_text("yes" if lives else "")
+        (self.state / "count").write_text("0")
+        complete = self.machine.root / "mnt/mayfly/weights/.complete"
+        body = f"""
+cd {self.state}
+case "$1" in
+restart)
+  count=$(($(<count) + 1))
+  echo $count >count
+  cat log-$count >>{self.log}
+  cat lives-$count >lives
+  if [[ -e {complete} ]]; then echo plain; else echo early; fi >>how
+  ;;
+is-active)
+  if [[ -n "$(cat lives)" ]]; then exit 0; fi
+  if [[ -e complete && -e how ]]; then cp complete {complete}; fi
+  exit 3
+  ;;
+esac
+"""
+        self.machine.stub("systemctl", body=body)
+
+    def weights_come_after_its_death(self):
+        (self.state / "complete").write_text(URI_LINE)
+
+    def weights_are_there(self):
+        self.machine.write("mnt/mayfly/weights/.complete", URI_LINE)
+
+    def how(self):
+        return (self.state / "how").read_text().split()
+
+
+@pytest.fixture
+def vllm(ready, health):
+    return Vllm(ready, health.server_port)
+
+
+PLUGIN = ["ValueError: Load format `mayfly` is not supported", "RuntimeError: Engine core failed"]
+MEMORY = ["vllm.mayfly mayfly: all groups loaded: waited 3 s", "ValueError: No available memory"]
+
+
+def test_serve_stage_starts_plainly_when_the_plugin_does_not_load(vllm, ready, run_stage, health):
+    """An engine of another version must cost a minute, not the session."""
+    vllm.starts((PLUGIN, False), (["INFO it serves"], True))
+    vllm.weights_come_after_its_death()
+
+    # It answers only when it lives: the port is nobody's until the second start.
+    ready.stub("curl", body=f'[[ -n "$(cat {vllm.state}/lives)" ]] || exit 7')
+    result = run_stage("50-serve.sh")
+
+    assert result.returncode == 0, result.stderr
+    assert vllm.how() == ["early", "plain"]
+    assert "starts again when they are" in result.stderr
+    assert "Load format `mayfly` is not supported" in ready.google.guest["message"]
+    assert "not supported" in ready.read("var/log/mayfly/vllm.log.early")  # kept for a look
+
+
+@pytest.mark.parametrize(
+    ("plans", "complete", "how"),
+    [
+        ([(PLUGIN, False), (["ValueError: No available memory"], False)], False, 2),
+        ([(MEMORY, False)], False, 1),  # the plugin has done its part
+        ([(["ValueError: No available memory"], False)], True, 1),  # there was no plugin
+        ([(["vllm serve: error: unrecognized arguments: --No available memory"], False)], False, 1),
+    ],
+)
+def test_serve_stage_quotes_vllms_last_lines_when_no_other_start_would_help(
+    vllm, ready, run_stage, plans, complete, how
+):
+    """ "Failed to start" sends people to search; another try costs minutes of eight GPUs."""
+    vllm.starts(*plans)
+    vllm.weights_are_there() if complete else vllm.weights_come_after_its_death()
+    ready.stub("curl", exit_status=7)
 
     result = run_stage("50-serve.sh")
 
     assert result.returncode == 1
-    assert "ValueError: No available memory" in ready.why("50-serve")
+    assert len(vllm.how()) == how
+    assert "No available memory" in ready.why("50-serve")
     assert "s after its start" in ready.why("50-serve")
+
+
+def test_serve_stage_waits_for_the_shards_when_the_model_names_no_dtype(vllm, ready, run_stage):
+    """vLLM would guess it from whichever shards are there, and compute with the wrong one."""
+    ready.write("mnt/mayfly/weights/config.json", '{"architectures": ["K"]}')
+    vllm.starts((["INFO"], True))
+    complete = ready.root / "mnt/mayfly/weights/.complete"
+    ready.stub("sleep", body=f"cp {ready.write('uri', URI_LINE)} {complete}")
+    ready.stub("curl")
+
+    result = run_stage("50-serve.sh")
+
+    assert result.returncode == 0, result.stderr
+    assert vllm.how() == ["plain"]
+    assert "names no dtype" in ready.google.guest["message"]
+
+
+STARTING = [
+    ("(APIServer pid=1) INFO version 0.24.0", "imports its code"),
+    ("INFO [shards.py:9] mayfly: waiting for model-9: 8 of 64 here", "waits for shards, 8 of 64"),
+    ("INFO [loader.py:9] mayfly: group 3 of 16 is here, waited 0.1 s", "loads shards, group 3 of"),
+    ("Loading safetensors checkpoint shards:  40% Completed | 4/10", "loads shards, 40%"),
+    ("INFO Model loading took 66.19 GiB memory and 9.1 seconds", "has its weights and compiles"),
+    ("INFO [monitor.py:53] torch.compile took 17.08 s in total", "warms up"),
+    ("INFO GPU KV cache size: 8,911,920 tokens", "captures CUDA graphs"),
+    ("INFO init engine (profile, create kv cache, warmup model) took 34.64 s", "opens its port"),
+]
+
+
+@pytest.mark.parametrize("count", range(1, len(STARTING) + 1))
+def test_serve_stage_tells_how_far_vllm_is_when_it_starts(vllm, ready, run_stage, count):
+    """Minutes without a word look like a machine that hangs."""
+    vllm.starts(([line for line, _ in STARTING[:count]], True))
+    vllm.weights_are_there()
+    asked = vllm.state / "asked"
+    ready.stub("curl", body=f"[[ -e {asked} ]] || {{ touch {asked}; exit 7; }}")  # the second time
+
+    assert run_stage("50-serve.sh").returncode == 0
+    assert STARTING[count - 1][1] in ready.google.guest["message"]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ TEXTS = (
     *("--tokenizer-revision", "--generation-config", "--master-addr", "--download-dir"),
     *("--ssl-keyfile", "--ssl-certfile", "--quantization", "--attention-backend"),
     *("--response-role", "--hf-config-path", "--config-format"),
+    "--load-format",  # any: plugins add theirs, and the loader says what it does not know
 )
 JSONS = (
     *("--allowed-origins", "--allowed-methods", "--allowed-headers", "--speculative-config"),
@@ -40,10 +41,6 @@ CHOICES = {
     "--dtype": ("auto", "half", "float16", "bfloat16", "float", "float32"),
     "--kv-cache-dtype": (
         *("auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_ds_mla", "fp8_inc"),
-    ),
-    "--load-format": (
-        *("auto", "safetensors", "fastsafetensors", "instanttensor", "runai_streamer", "dummy"),
-        *("runai_streamer_sharded", "sharded_state", "tensorizer", "pt", "npcache", "mistral"),
     ),
     "--dcp-comm-backend": ("ag_rs", "a2a"),
     "--distributed-executor-backend": ("mp", "ray", "uni", "external_launcher"),

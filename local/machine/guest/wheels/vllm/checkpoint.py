@@ -22,7 +22,6 @@ class Model:
 
     architecture: str
     config: dict[str, Any]
-    weight_bytes: int
 
     @property
     def text(self) -> dict[str, Any]:
@@ -51,12 +50,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return whole
 
 
-def load(directory: Path, trusted: bool, dummy: bool) -> Model:
-    """Check the whole directory. Raises LoadError."""
+def read(directory: Path, trusted: bool) -> Model:
+    """Everything but the weights. Raises LoadError."""
     config = read_json(directory / "config.json")
     check_tokenizer(directory, trusted)
-    total = 0 if dummy else check_weights(directory)
-    return Model(config["architectures"][0], config, total)
+    return Model(config["architectures"][0], config)
 
 
 def check_tokenizer(directory: Path, trusted: bool) -> None:
@@ -84,32 +82,8 @@ def custom_code(settings: dict[str, Any]) -> list[str]:
     return found
 
 
-def check_weights(directory: Path) -> int:
-    """Every shard whole, every tensor of the index in its shard; returns the bytes."""
-    shards = sorted(directory.glob("*.safetensors"))
-    if not shards:
-        raise LoadError(f"RuntimeError: Cannot find any model weights with `{directory}`")
-    index = directory / "model.safetensors.index.json"
-    if not index.exists():
-        return sum(data_bytes(shard)[1] for shard in shards)
-    weight_map: dict[str, str] = read_json(index)["weight_map"]
-    found: dict[str, str] = {}
-    total = 0
-    for shard in shards:
-        names, size = data_bytes(shard)
-        found |= dict.fromkeys(names, shard.name)
-        total += size
-    missing = sorted(name for name, shard in weight_map.items() if found.get(name) != shard)
-    if missing:
-        shown = ", ".join(repr(name) for name in missing[:4])
-        raise LoadError(
-            f"ValueError: Following weights were not initialized from checkpoint: {{{shown}}}"
-        )
-    return total
-
-
-def data_bytes(shard: Path) -> tuple[list[str], int]:
-    """(tensor names, bytes of data) of one safetensors file, checked as the library checks it."""
+def data_sizes(shard: Path) -> dict[str, int]:
+    """Tensor -> bytes of data in one safetensors file, checked as the library checks it."""
 
     def broken(why: str) -> LoadError:
         return LoadError(
@@ -129,13 +103,14 @@ def data_bytes(shard: Path) -> tuple[list[str], int]:
             header = json.loads(file.read(length))
         except ValueError as error:
             raise broken("invalid JSON in header") from error
-    end = 0
+    end, sizes = 0, {}
     header.pop("__metadata__", None)
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         start, stop = entry["data_offsets"]
         if start != end or stop - start != prod(entry["shape"]) * SIZES[entry["dtype"]]:
             raise broken(f"invalid offset for tensor `{name}`")
         end = stop
+        sizes[name] = stop - start
     if 8 + length + end != size:
         raise broken("incomplete metadata, file not fully covered")
-    return list(header), end
+    return sizes

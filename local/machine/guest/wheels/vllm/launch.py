@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import logging
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ import uvicorn
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.cors import CORSMiddleware
 
-from vllm import __version__, checkpoint, guards, kernels
+from vllm import __version__, checkpoint, guards, kernels, plugins, weights
 from vllm import machine as machines
 from vllm.api import Api
 from vllm.chat import Features
@@ -30,8 +31,19 @@ def log(text: str, source: str, process: str = "APIServer", level: str = "INFO")
     sys.stderr.flush()
 
 
+class Handler(logging.Handler):
+    """What is logged below "vllm", plugins' lines too, goes where vLLM's own lines go."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        source = f"{record.filename}:{record.lineno}"
+        text = logging.Formatter().format(record)  # with the trace, where there is one
+        log(text, source, "EngineCore", record.levelname)
+
+
 def serve(options: Any) -> int:
     """Load, then answer until a signal; 1 when it cannot."""
+    logging.getLogger("vllm").addHandler(Handler())
+    logging.getLogger("vllm").setLevel(logging.INFO)
     try:
         app, host, port = build(options)
     except LoadError as error:
@@ -74,19 +86,21 @@ def build(options: Any) -> tuple[Chain, str, int]:
     """Everything up to the port. Raises LoadError."""
     source = options.model_tag or options.model
     check_options(options, source)
+    plugins.load_general_plugins()
     here = machines.Machine.here()
     log(f"version {__version__}\nmodel   {source}", "api_utils.py:339")
     begun = time.monotonic()
     trusted = bool(options.trust_remote_code)
-    model = checkpoint.load(Path(source), trusted, options.load_format == "dummy")
+    model = checkpoint.read(Path(source), trusted)
     log(f"Resolved architecture: {model.architecture}", "model.py:598")
     machines.check_gpus(here, options, os.environ)
-    cache = machines.plan_cache(here, model, options)
-    log(f"Using max model len {cache.max_length}", "model.py:1725")
+    log(f"Using max model len {machines.check_length(model, options)}", "model.py:1725")
     log(f"Starting to load model {source}...", "gpu_model_runner.py:5160", "EngineCore")
     time.sleep(here.load_s)
+    loaded = weights.load(Path(source), options)
     kernels.warm_up(here, model, options, log)
-    report_load(model, cache, time.monotonic() - begun)
+    cache = machines.plan_cache(here, model, options)
+    report_load(loaded.total_bytes, cache, time.monotonic() - begun)
     names = tuple(options.served_model_name or [source])
     ranks = options.decode_context_parallel_size
     features = Features(
@@ -113,8 +127,8 @@ def check_options(options: Any, source: str | None) -> None:
         raise LoadError("TypeError: Error: --enable-auto-tool-choice requires --tool-call-parser")
 
 
-def report_load(model: checkpoint.Model, cache: machines.Cache, seconds: float) -> None:
-    gib = model.weight_bytes / 2**30
+def report_load(weight_bytes: int, cache: machines.Cache, seconds: float) -> None:
+    gib = weight_bytes / 2**30
     core = "EngineCore"
     log(
         f"Model loading took {gib:.2f} GiB memory and {seconds:.6f} seconds",

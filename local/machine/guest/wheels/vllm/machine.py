@@ -123,14 +123,23 @@ class Cache:
     max_length: int
 
 
-def plan_cache(machine: Machine, model: Model, options: Any) -> Cache:
-    """Measured figures for the Kimi shape, plenty for any other. Raises LoadError."""
-    wanted = options.max_model_len or model.max_length
+def check_length(model: Model, options: Any) -> int:
+    """The length that is wanted; -1: what fits. Raises LoadError."""
+    wanted: int = options.max_model_len or model.max_length
     if wanted > model.max_length:
         raise LoadError(
             f"ValueError: User-specified max_model_len ({wanted}) is greater than the derived "
             f"max_model_len (max_position_embeddings={model.max_length})."
         )
+    return wanted
+
+
+def plan_cache(machine: Machine, model: Model, options: Any) -> Cache:
+    """Measured figures for the Kimi shape, plenty for any other. Raises LoadError.
+
+    As in vLLM it is known only when the weights are loaded.
+    """
+    wanted = check_length(model, options)
     text = model.text
     width = text.get("kv_lora_rank", 512) + text.get("qk_rope_head_dim", 64)
     fp8 = str(options.kv_cache_dtype or "").startswith("fp8")
