@@ -31,7 +31,7 @@ SETTINGS = {
     "MAYFLY_MODE": "fast",
     "MAYFLY_SERVE_FLAGS": "[]",
     "MAYFLY_SAFE_FLAGS": "[]",
-    "MAYFLY_LOAD_FORMAT": "instanttensor",
+    "MAYFLY_LOAD_FORMAT": "safetensors",
     "MAYFLY_START_S": "1800",
     "MAYFLY_PORT": "9",
 }

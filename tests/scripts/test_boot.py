@@ -90,7 +90,9 @@ def test_boot_leaves_room_for_the_stages_when_it_hands_over(made, run_stage):
     """Its own files in /run/mayfly must not stand where the runner wants folders."""
     run_stage("boot.sh")
 
-    assert run.run_layer([run.Stage("none", "none.sh", "booting", 9)], STARTUP) == 1
+    stage = run.Stage("none", "none.sh", "booting", 9)
+
+    assert run.run_layer([stage], STARTUP, lambda: None) == 1
     assert "stage none failed: exit status 127" in made.google.guest["message"]
 
 

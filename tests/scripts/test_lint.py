@@ -101,7 +101,8 @@ def missing(files: dict[str, Path]) -> set[str]:
                 wanted |= set(names.split(", "))
         else:
             wanted |= set(re.findall(r"python3? -m startup\.(\w+)", text))
-    return {f"startup/{name}.py" for name in wanted} - set(files)
+    have = set(files) | {name.replace("/__init__.py", ".py") for name in files}
+    return {f"startup/{name}.py" for name in wanted} - have
 
 
 @pytest.mark.parametrize(

@@ -333,7 +333,9 @@ def test_serve_command_waits_for_shards_only_until_they_are_all_there(
     """A start over, after a failed check, must not depend on the plugin that may have failed."""
     machine.write("mnt/mayfly/weights/.complete", complete)
 
-    command, environment = serve.argv(SETTINGS), serve.environment(SETTINGS)
+    settings = {**SETTINGS, "MAYFLY_LOAD_FORMAT": "instanttensor"}
+
+    command, environment = serve.argv(settings), serve.environment(settings)
 
     assert command[command.index("--load-format") + 1] == load_format
     metadata = machine.root / "opt/mayfly/startup/vllm_plugin/metadata"
