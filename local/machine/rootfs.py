@@ -36,7 +36,7 @@ import stub
 
 stub.main()
 """
-UNCOVERED = ("ldconfig", "gsutil")  # their stand-ins run the real ones
+UNCOVERED = ("ldconfig", "gcloud", "gsutil")  # their stand-ins run the real ones
 INSTALLED_LATER = ("nvidia-smi",)  # comes and goes with its package: not on PATH by itself
 OWN_MODES = {"root": 0o700, "tmp": 0o1777, "var/tmp": 0o1777, "etc/shadow": 0o640}
 

@@ -56,8 +56,8 @@ class Machine:
         self.corrupt = folder / "corrupt"
         self.stub("sleep")
         pulls = Path(__file__).with_name("gsutil_stub.py")
-        for name in ("gcloud", "gsutil"):
-            self.stub(name, body=f'exec {sys.executable} {pulls} {name} "$@"')
+        self.stub("gsutil", body=f'exec {sys.executable} {pulls} "$@"')
+        self.stub("gcloud", body=f'exec {sys.executable} {pulls} gcloud "$@"')
 
     def stub(self, name: str, *, body: str = "", exit_status: int = 0) -> None:
         """A command that records its arguments, runs body and exits."""

@@ -1,4 +1,4 @@
-"""A `gsutil` over folders, for stages: refuses what it does not know. As `gcloud`, `storage cp`.
+"""A `gsutil` over folders, for stages: refuses what it does not know. Told `gcloud` first, it is that: `storage cp`.
 
 FAKE_BUCKETS: the folder of buckets. FAKE_CORRUPT: a file of "name count" lines; that many pulls of
 that name are refused as the real ones refuse what arrives with another checksum than the bucket's.
@@ -94,4 +94,7 @@ def main(program: str, words: list[str]) -> None:
     sys.exit(1 if failed else 0)
 
 
-main(sys.argv[1], sys.argv[2:])
+if sys.argv[1:2] == ["gcloud"]:
+    main("gcloud", sys.argv[2:])
+else:
+    main("gsutil", sys.argv[1:])

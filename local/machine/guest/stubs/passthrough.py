@@ -1,4 +1,4 @@
-"""Commands that are the host's real ones, and only recorded: ldconfig, gsutil."""
+"""Commands that are the host's real ones, and only recorded: ldconfig, gcloud, gsutil."""
 
 import os
 import shutil
