@@ -265,9 +265,14 @@ def _kinds(text: Mapping[str, Any]) -> list[str]:
     layers = text["num_hidden_layers"]
     if text.get("layer_types"):
         return list(text["layer_types"])
-    if text.get("sliding_window") and text.get("use_sliding_window", True):
-        return ["sliding_attention"] * layers
-    return ["full_attention"] * layers
+    if not text.get("sliding_window") or not text.get("use_sliding_window", True):
+        return ["full_attention"] * layers
+    if pattern := text.get("sliding_window_pattern"):
+        return [
+            "sliding_attention" if n % pattern else "full_attention" for n in range(1, layers + 1)
+        ]
+    full = min(layers, text.get("max_window_layers", 0))
+    return ["full_attention"] * full + ["sliding_attention"] * (layers - full)
 
 
 def _attending(text: Mapping[str, Any]) -> int:

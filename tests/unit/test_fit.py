@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mayfly.fit import FitError, fit
-from mayfly.shape import ShapeError
+from mayfly.shape import ShapeError, shape_of
 
 H100 = 79.65  # GiB the driver reported where the points below were measured
 SEED_H100 = 79.18
@@ -131,6 +131,30 @@ def test_sliding_layers_stop_growing_at_their_window():
     ratio = fit(sliding, 40.0, 1).kv_tokens / fit(GROUPED, 40.0, 1).kv_tokens
 
     assert 1.8 < ratio < 2
+
+
+@pytest.mark.parametrize(
+    ("more", "full"),
+    [
+        ({"sliding_window": None}, 32),
+        ({"sliding_window": 1024, "use_sliding_window": False}, 32),
+        ({"sliding_window": 1024, "max_window_layers": 28}, 28),
+        ({"sliding_window": 1024, "sliding_window_pattern": 6}, 5),
+        ({"sliding_window": 1024}, 0),
+    ],
+)
+def test_layers_with_a_window_are_told_from_full_ones_in_every_spelling(more, full):
+    """Five ways to say it in a config.json; taking one for another promises too much context."""
+    groups = {group.window: group.layers for group in shape_of({**GROUPED, **more}).cache}
+
+    assert groups.get(None, 0) == full
+    assert groups.get(1024, 0) == 32 - full
+
+
+def test_linear_attention_is_refused_rather_than_planned_as_another():
+    """Its state does not grow with context, and its weights are others."""
+    with pytest.raises(ShapeError, match="linear attention"):
+        fit({**GROUPED, "linear_attn_config": {"kda_layers": [1]}}, H100, 1)
 
 
 def test_quantised_experts_are_told_from_what_stays_in_bf16(kimi):
