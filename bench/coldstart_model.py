@@ -99,7 +99,7 @@ class Start:
         boot = Span("boot", 0.0, self._book("boot") + self._book("stage_boot.sh"), "")
         found = {"boot": boot}
         for stage in self._stages:
-            if getattr(stage, "late", False):
+            if stage.late:
                 continue
             after = [name for name in stage.after if name in found] or ["boot"]
             if stage.name == "serve":
