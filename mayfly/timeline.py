@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ from mayfly import vms
 
 MAX_BYTES = 8192
 MESSAGE_EVERY_S = 5.0
+QUIET_S = 45.0
+"""After so long without a line one says what still runs: silence looks like a hang."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +30,9 @@ class Stage:
         took_s = max(0.0, self.end - self.start)
         text = f"{self.name}: {'done' if self.ok else 'FAILED'} in {took_s:.1f} s"
         if self.bytes:
-            text += f", {self.bytes / 1e9:.2f} GB"
-            text += f" at {self.bytes / 1e6 / took_s:,.0f} MB/s" if took_s else ""
+            gb, mb = self.bytes / 1e9, self.bytes / 1e6
+            text += f", {gb:,.2f} GB" if gb >= 1 else f", {mb:,.1f} MB"
+            text += f" at {mb / took_s:,.0f} MB/s" if took_s else ""
         return text
 
 
@@ -57,25 +60,52 @@ def _stage(entry: dict[str, Any]) -> Stage:
 class Teller:
     """Tells each stage's start and end once, and the messages at a pace that people can read."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
-        self._told: set[str] = set()
+    def __init__(
+        self, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._say, self._clock = tell, clock
+        self._told: dict[str, float] = {}
+        self._told_at = clock()
         self._message = ""
         self._message_at = float("-inf")
 
     def tell(self, timeline: str, message: str) -> None:
         """Tell what is new. timeline: the claim as it came. message: one printable line."""
-        for stage in parse(timeline):
-            # A stage may run twice (after a reboot): its start tells the runs apart.
-            mark = f"{stage.name} {stage.start} {stage.end is None}"
-            if mark not in self._told:
-                self._told.add(mark)
-                self._tell(str(stage))
-        if time.monotonic() - self._message_at >= MESSAGE_EVERY_S:
+        now = self._clock()
+        stages = parse(timeline)
+        running = [stage for stage in stages if stage.end is None]
+        for stage in stages:
+            if _mark(stage) not in self._told:
+                self._told[_mark(stage)] = now
+                self._tell(_with_others(stage, running))
+        if now - self._message_at >= MESSAGE_EVERY_S:
             self.tell_message(message)
+        if now - self._told_at >= QUIET_S and (running or not stages):
+            self._tell(self._still(running, now))
 
     def tell_message(self, message: str) -> None:
         """Tell it at once, if it is new."""
         if message and message != self._message:
-            self._message, self._message_at = message, time.monotonic()
+            self._message, self._message_at = message, self._clock()
             self._tell(message)
+
+    def _still(self, running: Sequence[Stage], now: float) -> str:
+        if not running:
+            return "the VM has not told of any stage yet"
+        # Since when by our own clock: the VM's may be another.
+        each = [f"{stage.name} ({now - self._told[_mark(stage)]:.0f} s)" for stage in running]
+        return f"still running: {', '.join(each)}"
+
+    def _tell(self, line: str) -> None:
+        self._told_at = self._clock()
+        self._say(line)
+
+
+def _mark(stage: Stage) -> str:
+    """A stage may run twice (after a reboot): its start tells the runs apart."""
+    return f"{stage.name} {stage.start} {stage.end is None}"
+
+
+def _with_others(stage: Stage, running: Sequence[Stage]) -> str:
+    others = ", ".join(other.name for other in running)
+    return f"{stage}; still running: {others}" if stage.end is not None and others else str(stage)
