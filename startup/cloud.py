@@ -47,8 +47,8 @@ def fetch(
         connection.connect()
         with _deadline(connection.sock, timeout_s):
             connection.request(method, path, body=data, headers=headers or {})
-            response = connection.getresponse()
-            body = response.read(MAX_BYTES + 1)
+            with connection.getresponse() as response:  # which may hold the socket by itself
+                body = response.read(MAX_BYTES + 1)
     except (OSError, http.client.HTTPException) as error:
         cause = str(error) or type(error).__name__
         raise CloudError(0, f"{parts.netloc} does not answer: {cause}") from error

@@ -32,6 +32,10 @@ class UnknownError(Exception):
     """Neither idle nor active: the probe could not look, and why."""
 
 
+class NoAnswerError(UnknownError):
+    """vLLM itself does not answer, or says that it cannot."""
+
+
 Probe = Callable[[float], bool]
 
 
@@ -46,7 +50,7 @@ class Metrics:
         try:
             text = cloud.fetch(self._url, timeout_s=METRICS_TIMEOUT_S).decode("utf-8", "replace")
         except cloud.CloudError as error:
-            raise UnknownError(f"vLLM's /metrics: {error}") from error
+            raise NoAnswerError(f"vLLM's /metrics: {error}") from error
         sums = parse_metrics(text)
         before = self._memory.get("counters")
         now = [sums[name] for name in COUNTERS]

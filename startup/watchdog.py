@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mayfly import idle
-from startup import cloud, paths, probes, words
+from startup import cloud, paths, probes, serving, words
 
 PERIOD_S = 15.0
 LEASE_TIMEOUT_S = 5.0
@@ -90,7 +90,7 @@ class Watchdog:
         self._people: list[probes.Probe] = [probes.Terminals(data), probes.Processes(data)]
         port = int(settings.get("MAYFLY_PORT") or 8000)
         self._work: dict[str, probes.Probe] = {
-            "serving": probes.Metrics(port, data),
+            "serving": serving.Serving(port, self.limits, data, self._clock.monotonic),
             "seeding": probes.Progress(data),
         }
         data.setdefault("heartbeat", self._clock.monotonic())
@@ -133,12 +133,18 @@ class Watchdog:
 
     def _sample(self, phase: str, elapsed_s: float, now: float) -> tuple[bool, list[str]]:
         """(somebody or something is at work, what could not be looked at)."""
-        looks = [*self._people]
-        if phase in self._work:
-            looks.append(self._work[phase])
-        starts_until = self._memory.data["created"] + self.limits.start_s
-        active = phase in idle.STARTING and now < starts_until
-        unknown = []
+        data = self._memory.data
+        starting = phase in idle.STARTING and now < data["created"] + self.limits.start_s
+        person, unknown = self._ask(self._people, elapsed_s)
+        if person:
+            data["person"] = now
+        work = [self._work[phase]] if phase in self._work else []
+        working, more = self._ask(work, elapsed_s)
+        return starting or person or working, unknown + more
+
+    @staticmethod
+    def _ask(looks: list[probes.Probe], elapsed_s: float) -> tuple[bool, list[str]]:
+        active, unknown = False, []
         for look in looks:
             try:
                 active = look(elapsed_s) or active

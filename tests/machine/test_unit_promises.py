@@ -34,7 +34,7 @@ X
 cp {ROOT}/startup/mayfly-vllm.service {UNIT}
 chmod -R a+w /mnt/mayfly /opt/mayfly /opt/mayfly-engine /run/mayfly {UNIT}
 python3 -m http.server --bind 127.0.0.1 9000 </dev/null >/dev/null 2>&1 &
-until (: </dev/tcp/127.0.0.1/9000) 2>/dev/null; do sleep 0.1; done"""
+for i in $(seq 100); do (: </dev/tcp/127.0.0.1/9000) 2>/dev/null && break; sleep 0.1; done"""
 START = "systemctl daemon-reload; systemctl reset-failed; systemctl restart mayfly-vllm"
 PID = "$(systemctl show -p MainPID --value mayfly-vllm)"
 SAID = "for i in $(seq 100); do grep found /var/log/mayfly/vllm.log && break; sleep 0.1; done"

@@ -28,7 +28,10 @@ vllm:request_success_created{{engine="0",finished_reason="stop"}} 1.79e+09
 
 
 class FakeVllm:
-    """Answers /metrics from its fields; `mode` "hang" drips, "garbage" lies, "down" is 500."""
+    """Answers /metrics from its fields; `mode` "hang" drips, "garbage" lies, "down" is 500.
+
+    "mute" takes the connection and says nothing.
+    """
 
     def __init__(self) -> None:
         self.running = self.waiting = self.tokens = self.done = 0.0
@@ -48,6 +51,8 @@ class FakeVllm:
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
+        while self.mode == "mute" and not self._released.wait(0.05):
+            pass
         request.send_response(500 if self.mode == "down" else 200)
         request.end_headers()
         try:
@@ -82,6 +87,7 @@ class World:
             "MAYFLY_SESSION": "dev",
             "MAYFLY_PORT": str(vllm.server.server_port),
         }
+        self.systemctl = root / "systemctl"
         (root / "dev/pts").mkdir(parents=True)
         (root / "proc").mkdir()
         self.start()
@@ -116,6 +122,20 @@ class World:
         (folder / "stat").write_text(stat)
         (folder / "io").write_text(f"rchar: {moved}\nwchar: 0\nsyscr: 1\n")
 
+    def unit(self, state: str, result: str = "success", system: str = "running") -> None:
+        """What systemctl says from now on; `calls` has what it was asked to change."""
+        self.systemctl.mkdir(exist_ok=True)
+        program = self.systemctl / "systemctl"
+        program.write_text(
+            f"#!/bin/sh\ncase $1 in is-system-running) echo {system} ;;\n"
+            f"show) printf 'ActiveState={state}\\nResult={result}\\n' ;;\n"
+            f'*) echo "$*" >>{self.systemctl}/calls ;; esac\n'
+        )
+        program.chmod(0o755)
+
+    def calls(self) -> list[str]:
+        return paths.read(self.systemctl / "calls").splitlines()
+
     def since_start(self, claim: str) -> float:
         """Seconds from the start to the time in a published claim."""
         at = time.strptime(self.google.guest[claim], "%Y-%m-%dT%H:%M:%SZ")
@@ -131,6 +151,8 @@ def world(tmp_path, monkeypatch):
     monkeypatch.setenv("MAYFLY_ROOT", str(tmp_path / "root"))
     monkeypatch.setattr("startup.probes.METRICS_TIMEOUT_S", 0.3)
     made = World(tmp_path / "root", google, vllm)
+    made.unit("active")
+    monkeypatch.setenv("PATH", str(made.systemctl), prepend=":")
     yield made
     google.close()
     vllm.close()
@@ -257,9 +279,9 @@ def test_watchdog_ends_it_when_there_is_only_noise(serving, noise):
     assert verdict.kind == "idle"
 
 
-@pytest.mark.parametrize("mode", ["hang", "garbage", "down"])
-def test_watchdog_calls_it_unknown_when_metrics_fail(serving, mode):
-    """Too busy to answer is not idle; for ever unanswered is not alive."""
+@pytest.mark.parametrize("mode", ["hang", "garbage"])
+def test_watchdog_calls_it_unknown_when_metrics_cannot_be_read(serving, mode):
+    """What is unknown is not idle; for ever unknown is not alive."""
     serving.pass_s(IDLE_S - 90)
     before = serving.google.guest["heartbeat"]
     serving.vllm.mode = mode
@@ -271,6 +293,161 @@ def test_watchdog_calls_it_unknown_when_metrics_fail(serving, mode):
     verdict = serving.pass_s(60)
     assert verdict.kind == "silent"
     assert "/metrics" in serving.google.guest["message"]
+    assert serving.calls() == []
+
+
+RESTART = ["reset-failed mayfly-vllm.service", "restart mayfly-vllm.service"]
+OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
+LOG = f"INFO 200 OK\nERROR [core.py:337] {OOM}\nEngineDeadError: see the stack trace above\n"
+
+
+def dies(world, log=LOG, state="failed", result="exit-code"):
+    world.vllm.mode = "down"
+    world.unit(state, result)
+    paths.log_dir().mkdir(parents=True, exist_ok=True)
+    with (paths.log_dir() / "vllm.log").open("a") as file:
+        file.write(log)
+
+
+def test_watchdog_starts_vllm_again_when_it_dies(serving):
+    """Two minutes without an answer, instead of a new VM that may not be had."""
+    dies(serving)
+
+    serving.look()
+
+    assert serving.calls() == RESTART
+    assert words.phase() == "serving"
+    assert OOM in serving.google.guest["message"]
+    assert serving.google.guest["message"].startswith("starting vLLM again: vLLM ended (exit-code)")
+
+
+def test_watchdog_says_that_it_was_started_again_when_vllm_answers(serving):
+    """Whoever looks later should know why their requests failed."""
+    paths.write(paths.run_dir() / "answers", "kimi-k2.5 answers")
+    dies(serving)
+    serving.look()
+    serving.unit("active")
+    assert not serving.pass_s(2 * HEARTBEAT_S).end  # it loads: neither idle nor silent
+
+    serving.vllm.mode = "up"
+    verdict = serving.look()
+
+    assert not verdict.end
+    message = serving.google.guest["message"]
+    assert message.startswith("kimi-k2.5 answers; started again after: vLLM ended")
+    assert OOM in message
+    assert serving.calls() == RESTART
+
+
+def test_watchdog_keeps_the_idle_clock_when_it_starts_vllm_again(serving):
+    """A crash must not give a forgotten VM another idle limit."""
+    serving.pass_s(IDLE_S - 120)
+    dies(serving)
+    serving.look()
+    serving.unit("active")
+
+    verdict = serving.pass_s(IDLE_S)
+
+    assert verdict.kind == "idle"
+    assert serving.mono <= IDLE_AT + PERIOD_S
+
+
+def test_watchdog_calls_it_failed_when_vllm_dies_again(serving):
+    """A second time is no accident: the reason and five minutes, not silence."""
+    dies(serving)
+    serving.look()
+    dies(serving, log="RuntimeError: NCCL error: unhandled cuda error\n")
+
+    serving.look()
+
+    assert words.phase() == "failed"
+    message = serving.google.guest["message"]
+    assert "vLLM ended (exit-code): RuntimeError: NCCL error" in message
+    assert "started again 0 min before" in message
+    failed_at = serving.mono
+    verdict = serving.pass_s(2 * FAILED_S)
+    assert (verdict.end, verdict.kind) == (True, "failed")
+    assert failed_at + FAILED_S <= serving.mono <= failed_at + FAILED_S + PERIOD_S
+    assert "NCCL error" in serving.google.guest["message"]
+    assert serving.calls() == RESTART
+
+
+def test_watchdog_starts_vllm_again_when_the_last_time_is_long_ago(serving, monkeypatch):
+    """Once an hour a crash costs less than a new VM."""
+    monkeypatch.setattr("startup.serving.AGAIN_S", 30.0)
+    dies(serving)
+    serving.look()
+    serving.look(after_s=31)
+
+    assert serving.calls() == 2 * RESTART
+    assert words.phase() == "serving"
+
+
+@pytest.mark.parametrize("mode", ["mute", "down"])
+def test_watchdog_starts_vllm_again_when_it_lives_and_does_not_answer(serving, mode):
+    """A process that hangs in a dead collective looks alive to systemd."""
+    serving.vllm.mode = mode
+    assert not serving.pass_s(45).end
+    assert serving.calls() == []
+
+    serving.pass_s(30)
+
+    assert serving.calls() == RESTART
+    assert "vLLM did not answer for 60 s" in serving.google.guest["message"]
+
+
+def test_watchdog_calls_it_failed_when_vllm_does_not_come_back(serving):
+    """A start that hangs may take as long as the first one, and no longer."""
+    serving.settings["MAYFLY_IDLE_S"] = "900"
+    serving.start()
+    dies(serving)
+    serving.look()
+    serving.unit("active")
+
+    assert not serving.pass_s(START_S - 30).end
+    serving.pass_s(60)
+
+    assert words.phase() == "failed"
+    assert "vLLM did not answer for 6 min" in serving.google.guest["message"]
+
+
+def test_watchdog_leaves_vllm_alone_when_somebody_has_stopped_it(serving):
+    """Who tries another command line by hand must not find ours beside it."""
+    dies(serving, state="inactive", result="success")
+    for step in range(1, 20):
+        types(serving, step)
+        assert not serving.look().end
+
+    assert serving.calls() == []
+
+
+def test_watchdog_starts_vllm_again_when_it_ends_well_and_nobody_is_there(serving):
+    """With its engine dead the server ends with status 0."""
+    dies(serving, state="inactive", result="success")
+
+    serving.look()
+
+    assert serving.calls() == RESTART
+
+
+def test_watchdog_leaves_vllm_alone_when_the_machine_goes_down(serving):
+    """A preempted VM stops its units; that is no crash to tell of."""
+    dies(serving)
+    serving.unit("failed", "exit-code", system="stopping")
+
+    serving.look()
+
+    assert serving.calls() == []
+    assert "message" not in serving.google.guest
+
+
+def test_watchdog_calls_it_silent_when_systemd_does_not_answer_either(serving):
+    """Blind, it decides as for anything unknown."""
+    dies(serving)
+    (serving.systemctl / "systemctl").write_text("#!/bin/sh\nexit 1\n")
+
+    assert serving.pass_s(2 * HEARTBEAT_S).kind == "silent"
+    assert "systemctl show" in serving.google.guest["message"]
 
 
 def test_watchdog_stays_when_somebody_works_on_a_dead_server(serving):

@@ -209,6 +209,8 @@ class Manager:
             return answer({"result": "done", "problem": change(request["words"])})
         if verb == "show-environment":
             return answer({"result": "done", "environment": self._environment.whole()})
+        if verb == "is-system-running":
+            return answer({"result": "done", "state": self._state()})
         if verb == "list":
             return answer({"result": "done", "units": [self._facts(n) for n in self.services]})
         if verb == "start":
@@ -223,6 +225,12 @@ class Manager:
                 {"result": "done" if known else "not-found", "facts": {"Id": name, **_ABSENT}}
             )
         return self._unit_verb(verb, service, request, answer)
+
+    def _state(self) -> str:
+        if self._down is not None:
+            return "stopping"
+        failed = any(item.facts.active == "failed" for item in self.services.values())
+        return "degraded" if failed else "running"
 
     def _unit_verb(self, verb: str, service: Service, request: Reply, answer: Answer) -> None:
         name = service.unit.name

@@ -210,6 +210,14 @@ class Systemctl:
     def do_is_active(self, names: list[str]) -> int:
         return self._states(names, ("active", "reloading"), 3)
 
+    def do_is_system_running(self, names: list[str]) -> int:
+        if names:
+            return fail("Too many arguments.")
+        state = ask({"verb": "is-system-running"})["state"]
+        if not self.quiet:
+            print(state)
+        return 0 if state == "running" else 1
+
     def do_is_failed(self, names: list[str]) -> int:
         return self._states(names, ("failed",), 1)
 
