@@ -71,7 +71,7 @@ def instance(name: str, args: InstanceArgs, parent: pulumi.Resource) -> gcp.comp
     )
 
 
-def scheduling(provisioning: str, max_life_s: int) -> gcp.compute.InstanceSchedulingArgs:
+def scheduling(provisioning: str, max_life_s: float) -> gcp.compute.InstanceSchedulingArgs:
     """Delete at the end of life, whatever the model; never restart by itself, never migrate."""
     return gcp.compute.InstanceSchedulingArgs(
         provisioning_model=names.PROVISIONING[provisioning],
@@ -79,7 +79,7 @@ def scheduling(provisioning: str, max_life_s: int) -> gcp.compute.InstanceSchedu
         automatic_restart=False,
         on_host_maintenance="TERMINATE",
         instance_termination_action="DELETE",
-        max_run_duration=gcp.compute.InstanceSchedulingMaxRunDurationArgs(seconds=max_life_s),
+        max_run_duration=gcp.compute.InstanceSchedulingMaxRunDurationArgs(seconds=int(max_life_s)),
     )
 
 

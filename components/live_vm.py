@@ -13,8 +13,10 @@ from mayfly.idle import GONE
 from mayfly.settings import VmSettings
 
 
-def guard(settings: VmSettings, told: Mapping[str, str]) -> None:
-    """RunError if this `up` would replace a VM that lives, unless `allowReplace` is set.
+def guard(settings: VmSettings, told: Mapping[str, str]) -> bool:
+    """Whether this stack has a VM that stays as it is.
+
+    RunError if this `up` would replace a VM that lives, unless `allowReplace` is set.
 
     Also, in any case, if only what the VM is told at its birth would change (`told`): new metadata
     does not make it load another model, and the outputs would lie. And if a session's VM has
@@ -22,11 +24,9 @@ def guard(settings: VmSettings, told: Mapping[str, str]) -> None:
     Looks where the last update put the VM, not where the configuration would put it now.
     """
     zone = _last_zone(settings)
-    if zone is None:
-        return
-    vm = _find(settings, zone)
-    if vm is None:
-        return
+    vm = _find(settings, zone) if zone else None
+    if zone is None or vm is None:
+        return False
     changes = _changes(settings, zone, vm)
     if changes and not settings.allow_replace:
         raise pulumi.RunError(
@@ -50,6 +50,7 @@ def guard(settings: VmSettings, told: Mapping[str, str]) -> None:
             "Nothing was changed; the VM runs on as it is.\n"
             f"Try: pulumi destroy --stack {settings.session}, then pulumi up again"
         )
+    return not changes
 
 
 def _last_zone(settings: VmSettings) -> str | None:

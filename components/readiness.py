@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_command as command
 
+from mayfly.settings import VmSettings
+
 WAIT = ".venv/bin/python -m mayfly.readiness"
 """Runs from the project's folder. No delete command: the reaper destroys without this machine."""
 
@@ -17,9 +19,7 @@ class ReadinessArgs:
     vm_id: the numeric id; a VM made anew is waited for anew.
     """
 
-    project: str
-    zone: str
-    vm_name: str
+    vm: VmSettings
     vm_id: pulumi.Input[str]
     phase: str
     start_s: float
@@ -39,9 +39,9 @@ class Readiness(pulumi.ComponentResource):
             create=WAIT,
             triggers=[args.vm_id],
             environment={
-                "MAYFLY_PROJECT": args.project,
-                "MAYFLY_ZONE": args.zone,
-                "MAYFLY_VM": args.vm_name,
+                "MAYFLY_PROJECT": args.vm.project,
+                "MAYFLY_ZONE": args.vm.zone,
+                "MAYFLY_VM": args.vm.vm_name,
                 "MAYFLY_VM_ID": args.vm_id,
                 "MAYFLY_READY_PHASE": args.phase,
                 "MAYFLY_START_S": str(math.ceil(args.start_s)),

@@ -18,17 +18,8 @@ def build(settings: SeedSettings) -> dict[str, Any]:
     foundation = foundation_outputs.read(vm)
     live_vm.guard(vm, {"profile": vm.profile.name})
     seeder = SeedingVm("seeder", SeedingVmArgs(settings=settings, foundation=foundation))
-    readiness = Readiness(
-        "readiness",
-        ReadinessArgs(
-            project=vm.project,
-            zone=vm.zone,
-            vm_name=vm.vm_name,
-            vm_id=seeder.vm_id,
-            phase="seeded",
-            start_s=vm.limits.max_life_s,
-        ),
-    )
+    wait = ReadinessArgs(vm=vm, vm_id=seeder.vm_id, phase="seeded", start_s=vm.limits.max_life_s)
+    readiness = Readiness("readiness", wait)
     prefix = names.model_prefix(vm.profile.model, vm.profile.revision)
     return {
         "session": vm.session,

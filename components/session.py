@@ -4,7 +4,7 @@ from typing import Any
 
 import pulumi
 
-from components import foundation_outputs, live_vm
+from components import foundation_outputs, live_vm, seeded
 from components.deadline import deadline
 from components.gpu_node import GpuNode, GpuNodeArgs
 from components.readiness import Readiness, ReadinessArgs
@@ -15,19 +15,12 @@ def build(settings: SessionSettings) -> dict[str, Any]:
     """Make a session; returns the stack's outputs. RunError without a foundation."""
     vm = settings.vm
     foundation = foundation_outputs.read(vm)
-    live_vm.guard(vm, {"profile": vm.profile.name, "mode": settings.mode})
+    lives = live_vm.guard(vm, {"profile": vm.profile.name, "mode": settings.mode})
+    if not lives:
+        seeded.check(vm, foundation)
     node = GpuNode("node", GpuNodeArgs(settings=settings, foundation=foundation))
-    readiness = Readiness(
-        "readiness",
-        ReadinessArgs(
-            project=vm.project,
-            zone=vm.zone,
-            vm_name=vm.vm_name,
-            vm_id=node.vm_id,
-            phase="serving",
-            start_s=vm.limits.start_s,
-        ),
-    )
+    wait = ReadinessArgs(vm=vm, vm_id=node.vm_id, phase="serving", start_s=vm.limits.start_s)
+    readiness = Readiness("readiness", wait)
     return {
         "endpoint_url": f"http://127.0.0.1:{settings.local_port}/v1",
         "connect_command": f"mayfly connect {vm.session}",

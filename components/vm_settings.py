@@ -98,13 +98,13 @@ def _both(vm: VmSettings, found: FoundationOutputs) -> dict[str, Any]:
         "revision": profile.revision,
         "weights_uri": f"{weights}/{names.model_prefix(profile.model, profile.revision)}",
         "engine": profile.engine.vllm,
-        "engine_uri": f"{weights}/{names.engine_prefix(_engine_id(vm))}",
+        "engine_uri": f"{weights}/{names.engine_prefix(engine_id(vm))}",
         "driver_branch": profile.engine.driver_branch,
         "driver_uri": f"{weights}/{names.driver_prefix(profile.engine.driver_branch)}",
     }
 
 
-def _engine_id(vm: VmSettings) -> str:
+def engine_id(vm: VmSettings) -> str:
     """`vllm-<version>-<hash of the lock>`: another lock is another environment."""
     engine = vm.profile.engine
     path = startup_archive.ROOT / "startup/locks" / engine.lock

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mayfly import names, profile
 from mayfly.config import KEYS, SESSION_NAME, Config, remedy
+from mayfly.idle import Limits
 from mayfly.machines import ALL_ZONES, MACHINES, REGIONS, SEEDING_MACHINES, region_of
 from mayfly.problems import NOTHING_DONE, ConfigError, Problem, one_of
 from mayfly.profile import Profile
@@ -51,17 +52,6 @@ class Rate:
     hourly_usd: float
     source: str
     date: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """When a VM is ended, in seconds: by idleness, start-up, failure, silence, and in any case."""
-
-    idle_s: float
-    start_s: float
-    failed_s: float
-    heartbeat_s: float
-    max_life_s: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import uuid
 from typing import Any
 
 from local.rest.errors import ApiError
-from local.rest.masks import paths
+from local.rest.masks import check_etag, paths
 from local.rest.service import Call, Service
 from local.rest.words import words
 from local.rest.world import World
@@ -106,9 +106,7 @@ def list_budgets(call: Call) -> dict[str, Any]:
 def patch(call: Call) -> dict[str, Any]:
     """A mask may name leaves; clients send the whole top-level field, and that is taken."""
     held = _get(call)
-    sent = call.body.get("etag")
-    if sent and sent != held["etag"]:
-        raise ApiError(409, "The etag does not match.", status_text="ABORTED")
+    check_etag(held, call.body)
     fields = {p.split(".")[0] for p in paths(call.query.get("updateMask"))} or set(call.body)
     if unknown := fields - CHANGEABLE - {"name", "etag"}:
         raise ApiError(400, f"Invalid update mask: {', '.join(sorted(unknown))}.")

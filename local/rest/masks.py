@@ -13,6 +13,13 @@ def paths(mask: str | None) -> list[str]:
     return [_camel(p.strip()) for p in (mask or "").split(",") if p.strip()]
 
 
+def check_etag(held: dict[str, Any], given: dict[str, Any]) -> None:
+    """409 for a change of something that is no longer what its sender saw."""
+    sent = given.get("etag")
+    if sent and sent != held["etag"]:
+        raise ApiError(409, "The etag does not match.", status_text="ABORTED")
+
+
 def apply_mask(
     held: dict[str, Any], given: dict[str, Any], mask: str | None, changeable: Collection[str]
 ) -> None:

@@ -8,7 +8,7 @@ import secrets
 from typing import Any
 
 from local.rest.errors import ApiError
-from local.rest.masks import apply_mask
+from local.rest.masks import apply_mask, check_etag
 from local.rest.service import Call, Service, require_project
 from local.rest.times import stamp
 from local.rest.words import words
@@ -167,9 +167,7 @@ def list_preferences(call: Call) -> dict[str, Any]:
 @SERVICE.method(f"{PREFERENCES}.patch")
 def patch(call: Call) -> dict[str, Any]:
     preference = get(call)
-    sent = call.body.get("etag")
-    if sent and sent != preference["etag"]:
-        raise ApiError(409, "The etag does not match.", status_text="ABORTED")
+    check_etag(preference, call.body)
     apply_mask(preference, call.body, call.query.get("updateMask"), CHANGEABLE)
     return _settled(call.world, preference)
 

@@ -7,6 +7,7 @@ from tests.components.mocks import PROJECT, Call, World, run_program
 
 OUTPUTS = "pulumi:pulumi:readStackOutputs"
 OWN_STATE = "pulumi:pulumi:readStackResourceOutputs"
+OBJECTS = "gcp:storage/getBucketObjects:getBucketObjects"
 INSTANCE = "gcp:compute/getInstance:getInstance"
 SUBNET = "https://www.googleapis.com/compute/v1/projects/proj-1/regions/us-central1/subnetworks/s"
 
@@ -38,9 +39,18 @@ def outputs_of(values: Mapping[str, Any]) -> Call:
     return lambda args: {"name": args["name"], "outputs": dict(values)}
 
 
+def listed(*names: str) -> Call:
+    """A bucket with these objects."""
+    return lambda args: {
+        **args,
+        "bucketObjects": [{"name": n} for n in names if n.startswith(args["prefix"])],
+    }
+
+
 def fresh(foundation: Mapping[str, Any] = FOUNDATION) -> dict[str, Call]:
-    """A backend that holds a foundation, and this stack without any resource."""
+    """A backend that holds a foundation, and this stack without any resource; a seeded bucket."""
     return {
+        OBJECTS: lambda args: {**args, "bucketObjects": [{"name": args["prefix"]}]},
         OUTPUTS: outputs_of(foundation),
         OWN_STATE: lambda args: {"name": args["stackName"], "outputs": {}},
     }

@@ -283,6 +283,50 @@ def test_session_is_refused_in_plain_words_when_its_configuration_is_wrong():
     assert "mayfly:idleMinutes: '-3'" in str(caught.value)
 
 
+WEIGHTS = "models/moonshotai--Kimi-K2.5/4d01dfe0332d63057c186e0b262165819efb6611"
+
+
+@pytest.mark.parametrize(
+    ("there", "line"),
+    [
+        ((), f"no weights for kimi-k2.5: no gs://proj-1-mayfly-weights/{WEIGHTS}/manifest.json."),
+        ((f"{WEIGHTS}/manifest.json.old",), "The bucket has no weights for kimi-k2.5"),
+        (
+            (f"{WEIGHTS}/manifest.json",),
+            "The bucket has no engine for kimi-k2.5: no gs://proj-1-mayfly-weights/engines/vllm-0.24.0-",
+        ),
+    ],
+)
+def test_session_is_refused_when_its_profile_was_never_seeded(there, line):
+    """The VM would find out itself, at eight GPUs' price."""
+    with pytest.raises(pulumi.RunError) as caught:
+        layers.session(calls={**layers.fresh(), layers.OBJECTS: layers.listed(*there)})
+
+    text = str(caught.value)
+    assert line in text
+    assert "Nothing was created; nothing is billed." in text
+    assert text.endswith("Try: mayfly seed kimi-k2.5")
+
+
+def test_session_goes_on_with_a_warning_when_the_bucket_may_not_be_listed():
+    """Who may make VMs need not be allowed to read the weights; the VM itself looks again."""
+
+    def forbidden(args):
+        raise Refused("Error retrieving storage bucket objects: googleapi: Error 403: no list")
+
+    world = layers.session(calls={**layers.fresh(), layers.OBJECTS: forbidden})
+
+    assert world.one("Instance")
+    assert "Could not look whether gs://proj-1-mayfly-weights/models/" in world.warnings[0]
+
+
+def test_session_that_lives_is_not_asked_for_its_weights_when_it_is_brought_up_again():
+    """They are in its memory; who removed them from the bucket can still change its outputs."""
+    world = layers.session(calls={**alive(), layers.OBJECTS: layers.listed()})
+
+    assert layers.OBJECTS not in world.asked
+
+
 def test_session_leaves_a_live_vm_alone_when_nothing_changed():
     """The second `up` of every session."""
     world = layers.session(calls=alive())
