@@ -29,9 +29,13 @@ def build(tool: str, package: str, folder: Path, flags: list[str]) -> None:
     go, modules = find(), ROOT / "tools" / tool
     say(f"{tool}: building with {go}")
     command = [go, "build", "-mod=readonly", "-trimpath", *flags, "-o", folder / tool, package]
-    # No C compiler, and none of the user's own flags or workspaces.
-    plain = {"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
-    run(command, folder=modules, limit_s=BUILD_S, more=plain)
+    # Go's own temporary files go with us: interrupted, it leaves gigabytes where it keeps them.
+    with tempfile.TemporaryDirectory(
+        prefix=".build-", dir=folder, ignore_cleanup_errors=True
+    ) as tmp:
+        # No C compiler, and none of the user's own flags or workspaces.
+        plain = {"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off", "GOTMPDIR": tmp}
+        run(command, folder=modules, limit_s=BUILD_S, more=plain)
 
 
 def _version(go: Path) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.say import say
+from tools.say import say, still
 
 
 def cache_dir() -> Path:
@@ -58,7 +58,8 @@ class Slot:
         work = Path(tempfile.mkdtemp(prefix=f".{self.version}-", dir=self.folder.parent))
         work.chmod(0o755)  # a temporary folder is made for its owner only
         try:
-            make(work)
+            with still(f"{self.tool} {self.version}", duration):
+                make(work)
             shutil.rmtree(self.folder, ignore_errors=True)
             work.rename(self.folder)
         finally:

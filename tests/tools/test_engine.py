@@ -2,6 +2,10 @@
 
 import hashlib
 import io
+import os
+import signal
+import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -12,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.waiting import wait_until
 from tools import engine, golang
 from tools.say import SetupError
 from tools.store import Slot
@@ -121,6 +126,40 @@ def test_engine_is_built_from_the_pinned_modules_when_there_is_no_download(machi
     assert f"common/version.Version={VERSION}" in " ".join(words)
     assert environment == {"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
     assert "building it, some 6 min on two cores" in capsys.readouterr().err
+
+
+SLOW_GO = """
+if sys.argv[1] == "version":
+    print("go version go1.26.0 linux/amd64")
+else:
+    work = pathlib.Path(os.environ.get("GOTMPDIR") or os.environ["TMPDIR"], "go-build123")
+    work.mkdir()
+    (work / "object").write_text("gigabytes")
+    import time
+    time.sleep(60)
+"""
+
+
+def test_build_leaves_nothing_behind_when_it_is_interrupted(machine, tmp_path):
+    """Ctrl-C after five minutes: what Go kept of them would stay in /tmp until somebody looks."""
+    machine.program("go", SLOW_GO)
+    (tmp_path / "tmp").mkdir()
+    code = "from tools import engine, golang; from tools.store import Slot; "
+    code += "Slot('pulumi', 'v1').fill(lambda f: golang.build('pulumi', 'p', f, []), 'long')"
+    setup = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with setup:
+        wait_until(lambda: list(tmp_path.rglob("go-build123/object")), 20)
+        os.killpg(setup.pid, signal.SIGINT)
+        assert setup.wait(20) != 0
+
+    assert not list(tmp_path.rglob("go-build*"))
+    assert not list((machine.cache / "mayfly/pulumi").glob(".v1-*"))
 
 
 def test_engine_is_not_built_again_when_it_is_in_the_cache(machine, go):

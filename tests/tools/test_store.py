@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from tools.say import SetupError
+from tests.waiting import wait_until
+from tools.say import SetupError, still
 from tools.store import Slot, cache_dir
 
 
@@ -92,6 +93,22 @@ def test_slot_says_what_takes_how_long_and_where_when_it_is_filled(slot, capsys)
 
     said = capsys.readouterr().err
     assert f"thing v1: built in some 6 min, once a machine, into {slot.folder}" in said
+
+
+def test_still_says_what_it_is_at_when_it_takes_long(capsys):
+    """Six minutes without a word look like a hang; and after the end there is nothing to say."""
+    said: list[str] = []
+
+    def twice() -> bool:
+        said.append(capsys.readouterr().err)
+        return "".join(said).count("pulumi v3: at work for 0 s (built in some 6 min)") > 1
+
+    with still("pulumi v3", "built in some 6 min", every_s=0.01):
+        wait_until(twice)
+
+    assert not [
+        t for t in threading.enumerate() if t.name.startswith("Thread") and "tell" in t.name
+    ]
 
 
 def test_full_slot_is_found_at_once_when_it_is_asked_again(slot):
