@@ -89,11 +89,26 @@ def down(directory: Path) -> str:
     check_directory(directory)
     if not directory.exists():
         return f"No local cloud in {directory}."
+    left = exported(directory)
     found = running(directory)
     if found:
         end(found)
     clear(directory)
-    return f"The local cloud in {directory} is gone."
+    gone = f"The local cloud in {directory} is gone."
+    if not left:
+        return gone
+    return (
+        f"{gone}\nIn a shell that took its exports `pulumi` would wait for it, for minutes.\n"
+        f"Leave it, open a new one, or run: unset {' '.join(left)}"
+    )
+
+
+def exported(directory: Path) -> list[str]:
+    """The variables that a shell may still hold of it; PATH does no harm."""
+    try:
+        return [name for name in described(directory)["exports"] if name != "PATH"]
+    except (OSError, ValueError, KeyError):
+        return []
 
 
 def serve(options: Options, *, detached: bool) -> None:

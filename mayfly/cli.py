@@ -129,6 +129,10 @@ def seed(
 
 def explained(error: Exception) -> MayflyError:
     """Any error as one that people can read. MAYFLY_DEBUG=1 shows the traceback instead."""
+    from mayfly.cloud.errors import CloudError
+
+    if isinstance(error, CloudError) and not error.meaning:
+        return error.in_three_lines()
     if isinstance(error, MayflyError):
         return error
     return FailedError(

@@ -145,6 +145,10 @@ class Config:
                 self.note(key, self._raw[key], f"No such key. {one_of(KEYS)}")
 
 
+SHIPPED_SESSION = "dev"
+"""The session stack whose file is in git, complete."""
+
+
 def remedy(problems: Sequence[Problem], stack: str) -> str:
     """One command that mends the first problem, as far as a command can."""
     first = problems[0].key
@@ -154,6 +158,10 @@ def remedy(problems: Sequence[Problem], stack: str) -> str:
         return f"edit {first.partition(':')[0]}"
     if first == "gcp:project":
         return f"pulumi config set gcp:project PROJECT --stack {stack}"
+    unset = {problem.key for problem in problems if problem.value is None}
+    if first in RATE_KEYS and unset.issuperset(RATE_KEYS) and stack != SHIPPED_SESSION:
+        # A stack of another name than those in git: nothing has written a configuration for it.
+        return f"pulumi config cp --stack {SHIPPED_SESSION} --dest {stack}"
     if first in RATE_KEYS and problems[0].value is None:
         return (
             f"pulumi config set {first} VALUE --stack {stack}   (all three: {', '.join(RATE_KEYS)})"

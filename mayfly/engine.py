@@ -1,12 +1,33 @@
 """The Pulumi command line, as the commands call it."""
 
 import json
+import os
 import shutil
+import socket
 import subprocess
 from typing import Any
 
 from mayfly.errors import FailedError, WrongInputError
 from mayfly.project import Project
+
+EMULATOR = "STORAGE_EMULATOR_HOST"
+"""Google's clients, and so a gs:// backend, look there instead of at Google: host:port."""
+ANSWER_S = 3.0
+
+
+def check_storage(address: str) -> None:
+    """WrongInputError if an emulator is named and gone: Pulumi would ask it for minutes."""
+    host, _, port = address.rpartition("://")[2].rstrip("/").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), ANSWER_S).close()
+    except OSError as error:
+        raise WrongInputError(
+            f"{EMULATOR} is {address}, where nothing answers.",
+            "Nothing was attempted; this shell speaks to a cloud that is gone.",
+            f"Try: a new shell, or: unset {EMULATOR}",
+        ) from error
 
 
 class Engine:
@@ -22,6 +43,7 @@ class Engine:
                 "Try: make engine   (or https://www.pulumi.com/docs/install)",
             )
         self._pulumi = found
+        check_storage(os.environ.get(EMULATOR, ""))
 
     def run(self, *words: str) -> None:
         """Run one command, its output passed through. Raises FailedError naming the command."""

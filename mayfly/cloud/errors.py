@@ -9,6 +9,12 @@ UNREACHABLE = "unreachable"
 NO_CREDENTIALS = "no-credentials"
 NOT_JSON = "not-json"
 
+REMEDIES = {
+    401: "Try: gcloud auth application-default login",
+    403: "Try: ask the project's owner for the right that Google names, or name another project",
+}
+"""By HTTP status, for what the user can do."""
+
 
 class CloudError(FailedError):
     """One call to Google failed, retries included.
@@ -25,6 +31,22 @@ class CloudError(FailedError):
     ) -> None:
         super().__init__(message, remedy=remedy)
         self.status, self.reason, self.message, self.body = status, reason, message, body
+
+    def in_three_lines(self) -> FailedError:
+        """The same for a person at a desk."""
+        what, _, _ = self.message.partition(": no answer")
+        if self.reason == UNREACHABLE:
+            host = what.partition(" ")[2].partition("/")[0]
+            remedy = "Try: the same command again when this machine is online"
+            if not host.endswith(".googleapis.com"):
+                remedy = f"Try: a new shell (this one's GOOGLE_*_CUSTOM_ENDPOINT lead to {host})"
+            return FailedError(
+                f"Google does not answer: no connection to {host}.",
+                "Nothing was changed; what runs goes on and ends by its own rule.",
+                remedy,
+            )
+        remedy = self.remedy or REMEDIES.get(self.status, "Try: the same command again")
+        return FailedError(self.message, "Nothing was changed by this call.", remedy)
 
 
 def refusal(call: str, status: int, text: str) -> CloudError:

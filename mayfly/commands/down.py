@@ -44,10 +44,13 @@ def chosen(engine: Engine, project: Project, session: str) -> list[str]:
             "Try: mayfly status",
         )
     if layer(engine, project, session) == names.FOUNDATION:
+        bucket = names.bucket(project.google_project(), "weights")
         raise WrongInputError(
-            f"{session!r} is a foundation: sessions, the reaper and the weights live on it.",
+            f"{session!r} is a foundation: sessions, the reaper and the weights live on it, and "
+            "its bucket of weights is protected.",
             "Nothing was attempted.",
-            f"To remove it for good: pulumi destroy --stack {session}",
+            f"To remove it for good: gcloud storage rm 'gs://{bucket}/**'; pulumi state unprotect "
+            f"--all --yes --stack {session} && pulumi destroy --stack {session}",
         )
     return [session]
 

@@ -149,11 +149,15 @@ def test_up_says_so_and_prints_the_same_when_one_runs(run: Run, standing: tuple[
 
 def test_down_leaves_nothing(run: Run, directory: Path) -> None:
     """No process, no directory; a second `down` is no error."""
-    run("up", *QUICK)
+    printed = run("up", *QUICK).stdout
 
     ended, again = run("down"), run("down")
 
     assert "is gone" in ended.stdout
+    # pulumi, in a shell that still has them, would wait for minutes without a word.
+    names = {line.partition("=")[0].split()[1] for line in printed.splitlines()} - {"PATH"}
+    unset = ended.stdout.partition("open a new one, or run:")[2].split()
+    assert (unset[0], set(unset[1:])) == ("unset", names)
     assert (again.returncode, "No local cloud" in again.stdout) == (0, True)
     assert not directory.exists()
     assert not processes(directory)

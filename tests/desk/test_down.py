@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 
 import pytest
@@ -87,7 +88,13 @@ def test_down_refuses_when_it_is_a_foundation(google: Google, checkout, pulumi, 
 
     assert cli.main(["down", "foundation", "--yes"]) == 2
 
-    assert "pulumi destroy --stack foundation" in capfd.readouterr().err
+    # `pulumi destroy` alone is refused: the weights are protected.
+    err = capfd.readouterr().err
+    assert "its bucket of weights is protected" in err
+    assert err.rstrip().endswith(
+        "gcloud storage rm 'gs://p-for-tests-mayfly-weights/**'; pulumi state unprotect --all "
+        "--yes --stack foundation && pulumi destroy --stack foundation"
+    )
     assert pulumi.destroyed() == []
 
 
@@ -139,6 +146,66 @@ def test_seed_sets_the_profile_and_brings_the_stack_up(google: Google, checkout,
     assert "config set mayfly:profile kimi-k2.6 --stack seed" in lines
     assert "config set mayfly:layer seed --stack seed" not in lines
     assert lines[-1] == "up --yes --skip-preview --stack seed"
+
+
+def test_seed_writes_machine_and_rate_when_the_stack_has_none(google: Google, checkout, pulumi):
+    """A second seed under another name must not fail over a price that nobody knows by heart."""
+    pulumi(foundation="")
+
+    assert cli.main(["seed", "kimi-k2.6", "--stack", "other"]) == 0
+
+    lines = (checkout / "pulumi.log").read_text().splitlines()
+    for line in (
+        "config set mayfly:machine n2-standard-8 --stack other",
+        "config set mayfly:zone us-central1-a --stack other",
+        "config set mayfly:hourlyUsd 0.3885 --stack other",
+    ):
+        assert line in lines
+    assert any(line.startswith("config set mayfly:rateSource Google's general") for line in lines)
+    assert any(line.startswith("config set mayfly:rateDate 2025-06-01") for line in lines)
+
+
+def test_seed_leaves_a_rate_alone_when_somebody_wrote_it(google: Google, checkout, pulumi):
+    """The user's own price is the truth about the user's own bill."""
+    (checkout / "Pulumi.seed.yaml").write_text(
+        "config:\n  mayfly:layer: seed\n  mayfly:hourlyUsd: '0.2'\n"
+    )
+    pulumi(foundation="")
+
+    assert cli.main(["seed", "kimi-k2.6"]) == 0
+
+    assert "hourlyUsd" not in (checkout / "pulumi.log").read_text()
+
+
+def test_seed_asks_for_a_price_when_the_table_knows_none(google: Google, checkout, pulumi, capfd):
+    """A neighbour's price would be believed."""
+    (checkout / "Pulumi.seed.yaml").write_text(
+        "config:\n  mayfly:layer: seed\n  mayfly:zone: europe-west4-a\n"
+    )
+    pulumi(foundation="")
+
+    assert cli.main(["seed", "kimi-k2.6"]) == 2
+
+    assert "a price for n2-standard-8 in europe-west4-a, on-demand" in capfd.readouterr().err
+    assert not (checkout / "pulumi.log").exists()
+
+
+def test_command_exits_2_at_once_when_the_shells_storage_is_gone(
+    google: Google, checkout, pulumi, capfd
+):
+    """Pulumi would ask a local cloud that was ended for minutes, without a word."""
+    pulumi(dev="session")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+    os.environ["STORAGE_EMULATOR_HOST"] = address
+
+    assert cli.main(["down", "dev", "--yes"]) == 2
+
+    err = capfd.readouterr().err
+    assert f"STORAGE_EMULATOR_HOST is {address}, where nothing answers." in err
+    assert "Try: a new shell" in err
+    assert not (checkout / "pulumi.log").exists()
 
 
 def test_seed_writes_the_project_only_when_the_shell_does_not_name_it(

@@ -1,6 +1,7 @@
 """`mayfly status` answers: what costs money now, and when does it stop by itself?"""
 
 import json
+import os
 import time
 
 import pytest
@@ -159,13 +160,30 @@ def test_status_shows_nothing_when_the_project_never_had_compute(google: Google,
     assert status(capsys) == []
 
 
+def test_status_says_so_in_three_lines_when_nothing_answers(checkout, capsys):
+    """A shell that still has the exports of a local cloud that is gone."""
+    os.environ["GOOGLE_PROJECT"] = "p-for-tests"
+    os.environ["GOOGLE_COMPUTE_CUSTOM_ENDPOINT"] = "http://127.0.0.1:9/compute/v1/"
+
+    assert cli.main(["status"]) == 1
+
+    assert capsys.readouterr().err.splitlines() == [
+        "Google does not answer: no connection to 127.0.0.1:9.",
+        "Nothing was changed; what runs goes on and ends by its own rule.",
+        "Try: a new shell (this one's GOOGLE_*_CUSTOM_ENDPOINT lead to 127.0.0.1:9)",
+    ]
+
+
 def test_status_exits_1_when_google_refuses(google: Google, checkout, capsys):
     """The twin: "you may not look" must not read as "there is nothing"."""
     google.fail, google.fail_reason = [403], "forbidden"
 
     assert cli.main(["status", "--json"]) == 1
 
-    assert "403 forbidden" in capsys.readouterr().err
+    what, meaning, remedy = capsys.readouterr().err.splitlines()
+    assert "403 forbidden" in what
+    assert meaning == "Nothing was changed by this call."
+    assert "the right that Google names" in remedy
 
 
 def test_minutes_reads_well_when_it_is_short_or_long():

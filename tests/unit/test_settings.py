@@ -170,6 +170,14 @@ def test_rate_is_refused_when_it_comes_without_source_and_date():
     assert "Try: pulumi config set mayfly:rateSource" in str(caught.value)
 
 
+def test_second_session_is_told_a_command_that_works_when_nothing_configured_it():
+    """`pulumi stack init evening` writes no rate, and nobody knows one by heart."""
+    with pytest.raises(ConfigError) as caught:
+        settings.parse({}, stack="evening", project="proj-1")
+
+    assert str(caught.value).endswith("Try: pulumi config cp --stack dev --dest evening")
+
+
 @pytest.mark.parametrize("name", ["Bad_Name", "1st", "a" * 42, "ends-", "x.y", ""])
 def test_session_name_is_refused_when_it_cannot_be_a_vm(name):
     """Google would refuse `mayfly-<name>` after the plan was accepted."""
