@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Stage 35, optional: kernel caches of the same engine, GPU, driver, model and flags, bucket -> disk.
 # Needs: the driver (stage 10); MAYFLY_CACHE_BUCKET; MAYFLY_KERNEL_CACHES, empty where they are off.
-# Leaves: /var/cache/mayfly-vllm filled, or as it was.
+# Leaves: /var/cache/mayfly-vllm filled and /run/mayfly/kernel-caches, their address; or all as it was.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 readonly cache="$root/var/cache/mayfly-vllm" work="$root/var/cache/mayfly/kernels"
@@ -21,7 +21,7 @@ fetch_manifest() { # status 4: there is none
   fi
 }
 
-pull() {
+fetch_archive() {
   gs cp "$1" "$work/" </dev/null
 }
 
@@ -45,12 +45,13 @@ main() {
   fi
   archive="$(manifest absent "$work.json" "$root/nowhere" | cut -f 2 | grep -m 1 '^caches-.*\.tar\.gz$')" ||
     fail "starting without kernel caches: $uri/manifest.json names none"
-  retry 3 2 pull "$uri/$archive" || fail "starting without kernel caches: could not pull $uri/$archive"
+  retry 3 2 fetch_archive "$uri/$archive" || fail "starting without kernel caches: could not pull $uri/$archive"
   manifest wrong "$work.json" "$work" ||
     fail "starting without kernel caches: $uri/$archive is not what its manifest says"
   said="$(python3 -m startup.caches unpack "$work/$archive" "$cache")" ||
     fail "starting without kernel caches: $said"
   log INFO "$said"
+  printf '%s\n' "$uri" >"$run_dir/kernel-caches" # stage 50 gives them up if vLLM dies of them
   report_bytes "$(manifest total "$work.json")"
   rm -rf "$work"
 }

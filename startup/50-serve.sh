@@ -6,6 +6,7 @@
 # Leaves: unit mayfly-vllm running, /health answering 200 on loopback.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
+readonly caches_mark="$run_dir/kernel-caches"
 readonly unit=mayfly-vllm.service key_dir="$root/run/mayfly-key" vllm_log="$log_dir/vllm.log" weights="$ram_dir/weights"
 
 # From Secret Manager straight to a file that only root can open; systemd reads it from there.
@@ -95,7 +96,18 @@ wait_healthy() {
 
 # The plugin has done its part, or the command line itself is wrong: no other start would help.
 is_not_the_plugin() {
-  grep -Eq 'mayfly: all groups loaded|^vllm serve: error:' "$vllm_log"
+  grep -Eq 'mayfly: all groups loaded|^vllm( serve)?: error:' "$vllm_log"
+}
+
+# Kernels that a start died of must not end this machine; the mark holds their address.
+drop_caches() {
+  local uri cache
+  if [[ ! -e "$caches_mark" ]] || grep -Eq '^vllm( serve)?: error:' "$vllm_log"; then return 1; fi
+  uri="$(cat "$caches_mark")"
+  cache="$(readlink -f "$root/var/cache/mayfly-vllm")"
+  say "vLLM starts again without the kernel caches of $uri (remove them: gcloud storage rm -r $uri); $death"
+  find "$cache" -mindepth 1 -delete
+  rm -f "$caches_mark"
 }
 
 start() {
@@ -107,10 +119,13 @@ start() {
   if weights_are_here; then with_plugin=""; fi # startup/serve.py sees the same
   start_unit
   if wait_healthy; then return 0; fi
-  if [[ -z "$with_plugin" ]] || is_not_the_plugin; then fail "$death"; fi
-  say "vLLM could not start before its shards were here, and starts again when they are; $death"
+  if [[ -n "$with_plugin" ]] && ! is_not_the_plugin; then
+    say "vLLM could not start before its shards were here, and starts again when they are; $death"
+    wait_for_weights
+  elif ! drop_caches; then
+    fail "$death"
+  fi
   mv "$vllm_log" "$vllm_log.early"
-  wait_for_weights
   start_unit
   wait_healthy || fail "$death"
 }

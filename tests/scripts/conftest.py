@@ -5,10 +5,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from local import checkpoint
 from tests.fake_google import FakeGoogle
+
+if TYPE_CHECKING:
+    from tests.scripts.vllm_node import VllmNode
 
 STARTUP = Path(__file__).resolve().parents[2] / "startup"
 SETTINGS = {
@@ -157,3 +162,19 @@ def phases(google: FakeGoogle) -> Callable[[], list[str]]:
 @pytest.fixture
 def timeline(google: FakeGoogle) -> Callable[[], list[dict[str, object]]]:
     return lambda: json.loads(google.guest["timeline"])
+
+
+@pytest.fixture(scope="session")
+def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that the stand-in vLLM loads; tests must not change it."""
+    return checkpoint.make(tmp_path_factory.mktemp("model"), checkpoint.LEAST_HUB_MB)
+
+
+@pytest.fixture
+def vllm(machine: Machine, small_weights: Path) -> Iterator["VllmNode"]:
+    """The machine, with the stand-in vLLM as its unit; what it started ends with the test."""
+    from tests.scripts.vllm_node import VllmNode
+
+    node = VllmNode(machine, small_weights)
+    yield node
+    node.end()

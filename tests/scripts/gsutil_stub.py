@@ -46,7 +46,7 @@ def refuse(program: str, to: Path) -> None:
         )
 
 
-def copy(program: str, source: str, target: str, metadata: dict[str, str]) -> bool:
+def copy(program: str, source: str, target: str, headers: dict[str, str]) -> bool:
     path = local(source)
     if not path.is_file():
         print(f"CommandException: No URLs matched: {source}", file=sys.stderr)
@@ -58,14 +58,20 @@ def copy(program: str, source: str, target: str, metadata: dict[str, str]) -> bo
         refuse(program, to)
         return False
     to.parent.mkdir(parents=True, exist_ok=True)
+    if headers.get("x-goog-if-generation-match") == "0" and to.exists():
+        said = "412 At least one of the pre-conditions you specified did not hold."
+        print(f"PreconditionException: {said}", file=sys.stderr)
+        return False
     shutil.copyfile(path, to)
+    ours = "x-goog-meta-"
+    metadata = {n.removeprefix(ours): v for n, v in headers.items() if n.startswith(ours)}
     if metadata:
         to.with_name(f"{to.name}.meta").write_text(json.dumps(metadata))
     return True
 
 
 def main(program: str, words: list[str]) -> None:
-    metadata: dict[str, str] = {}
+    headers: dict[str, str] = {}
     if program == "gcloud":
         if words[:2] != ["storage", "cp"]:
             sys.exit("ERROR: (gcloud) only storage cp is known here")
@@ -76,7 +82,7 @@ def main(program: str, words: list[str]) -> None:
             words.pop(0)
         elif flag == "-h":
             name, _, value = words.pop(0).partition(":")
-            metadata[name.removeprefix("x-goog-meta-")] = value
+            headers[name] = value
         elif flag not in ("-q", "-m"):
             sys.exit(f"CommandException: unknown option {flag}")
     if words.pop(0) != "cp":
@@ -88,7 +94,7 @@ def main(program: str, words: list[str]) -> None:
         *sources, target = words
     failed = False
     for source in sources:
-        failed |= not copy(program, source, target, metadata)
+        failed |= not copy(program, source, target, headers)
         if failed and not go_on:
             break
     sys.exit(1 if failed else 0)

@@ -1,97 +1,35 @@
 """A mode that fails its check is given up once: the stages' scripts against the stand-in vLLM."""
 
 import json
-import os
 import re
-import signal
-import sys
-import time
-from pathlib import Path
 
 import pytest
 
-from local import checkpoint
-from startup import nccl_env
-from tests.machine.vllm_server import FLAGS, HOST, KIMI, WHEELS, free_port
-from tests.scripts.conftest import STARTUP
-
-KEY = "k" * 32
-BASE = [flag for flag in FLAGS if flag not in ("--served-model-name", "kimi-k2.5")]
-FAST = [*BASE, *KIMI]
-LONG = [*FAST, "-dcp", "8", "--max-model-len=131072"]
-# What systemd would do with the unit: its command line, its key, its log.
-UNIT = """
-case "$1" in
-show) echo 7 ;;
-is-active) kill -0 "$(cat {pid} 2>/dev/null)" 2>/dev/null || exit 3 ;;
-stop) kill -KILL "$(cat {pid})" 2>/dev/null ;;
-restart)
-  export $(cat {root}/run/mayfly-key/env)
-  PYTHONPATH={code} {python} -m startup.serve >>{root}/var/log/mayfly/vllm.log 2>&1 &
-  echo $! >{pid} ;;
-esac
-"""
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return checkpoint.make(tmp_path_factory.mktemp("model"), 16)
+from tests.machine.vllm_server import HOST
+from tests.scripts.vllm_node import FAST, LONG
 
 
 @pytest.fixture
-def node(machine, weights, tmp_path):
-    """A machine whose unit is the stand-in vLLM, and whose weights are there."""
-    code, pid = STARTUP.parent, tmp_path / "pid"
-    body = UNIT.format(pid=pid, root=machine.root, code=code, python=sys.executable)
-    machine.stub("systemctl", body=body)
-    machine.stub("sleep", body="exec /bin/sleep 0.2")
-    vllm = machine.write(
-        "opt/mayfly-engine/env/bin/vllm",
-        f"#!/bin/bash\nexport PYTHONPATH={WHEELS}:{code}\n"
-        f'exec {sys.executable} -m vllm.entrypoints.cli.main "$@"\n',
-    )
-    vllm.chmod(0o755)
-    (machine.root / "mnt/mayfly").mkdir(parents=True)
-    (machine.root / "mnt/mayfly/weights").symlink_to(weights)
-    (weights / ".complete").write_text("gs://w/models/kimi/abc\n")
-    machine.write("proc/7/environ", "\0".join(f"{k}={v}" for k, v in nccl_env.WANTED.items()))
-    machine.google.secrets["projects/p/secrets/key"] = KEY
-    yield machine
-    end(pid)
-
-
-def end(pid: Path) -> None:
-    if pid.exists():
-        number = int(pid.read_text())
-        try:
-            os.kill(number, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        for _ in range(100):
-            if not Path(f"/proc/{number}").exists():
-                return
-            time.sleep(0.05)
-
-
-@pytest.fixture
-def serve_and_check(node, run_stage):
+def serve_and_check(vllm):
     """Stages 50 and 60; the second one's result. garbage_past: where DCP begins to garble."""
 
     def run(*, flags=LONG, safe=FAST, garbage_past=0):
         settings = {**HOST["settings"], "vllm_garbage_past": str(garbage_past)}
-        environment = {
+        vllm.environment |= {
             "MAYFLY_MODE": "long",
-            "MAYFLY_PORT": str(free_port()),
             "MAYFLY_SERVE_FLAGS": json.dumps(flags),
             "MAYFLY_SAFE_FLAGS": json.dumps(safe),
             "VLLM_MACHINE": json.dumps({**HOST, "settings": settings}),
-            "NCCL_NET": "Socket",
         }
-        served = run_stage("50-serve.sh", **environment)
-        assert served.returncode == 0, served.stderr
-        return run_stage("60-check.sh", **environment)
+        vllm.serve()
+        return vllm.run("60-check.sh")
 
     return run
+
+
+@pytest.fixture
+def node(vllm):
+    return vllm.machine
 
 
 def endpoint(node):
