@@ -17,8 +17,9 @@ changed=""
 # What is there. works: the version that nvidia-smi answers with, so that module and libraries agree.
 look() {
   local said
-  said="$(timeout 60 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | head -n 1)" || said=""
-  if [[ "$said" =~ ^(.+),\ ([0-9]+(\.[0-9]+)+)$ ]]; then
+  # A line for each GPU. No `head`: cut off, nvidia-smi would fail with SIGPIPE.
+  said="$(timeout 60 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null)" || said=""
+  if [[ "${said%%$'\n'*}" =~ ^(.+),\ ([0-9]+(\.[0-9]+)+)$ ]]; then
     gpu="${BASH_REMATCH[1]}" works="${BASH_REMATCH[2]}"
   else
     gpu="GPUs of $MAYFLY_MACHINE" works=""
@@ -26,7 +27,8 @@ look() {
   running="$(cat "$root/sys/module/nvidia/version" 2>/dev/null)" || running=""
   on_disk="$(modinfo -F version nvidia 2>/dev/null)" || on_disk=""
   fabric="$(dpkg-query -W -f='${db:Status-Status} ${Package} ${Version}\n' 'nvidia-fabricmanager*' 2>/dev/null |
-    sed -nE 's/^installed nvidia-fabricmanager(-[0-9]+)? ([0-9]+:)?([0-9.]+).*/\3/p' | head -n 1)" || fabric=""
+    sed -nE 's/^installed nvidia-fabricmanager(-[0-9]+)? ([0-9]+:)?([0-9.]+).*/\3/p')" || true # no such package
+  fabric="${fabric%%$'\n'*}"
   fabric_state="$(systemctl is-active "$fabric_unit" 2>/dev/null)" || true # says which, and fails
   secure_boot=off
   if mokutil --sb-state 2>/dev/null | grep -qi 'secureboot enabled'; then secure_boot=on; fi

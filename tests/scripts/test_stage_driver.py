@@ -53,6 +53,18 @@ def test_driver_stage_upgrades_in_place_when_the_driver_is_too_old(born, run_sta
     assert not (born.root / "run/mayfly/reboot-planned").exists()
 
 
+def test_driver_stage_hears_nvidia_smi_out_when_it_says_much(born, run_stage, stub):
+    """A reader that leaves after the first of eight lines makes the working driver look broken."""
+    many = f'BEGIN {{ for (i = 0; i < 20000; i++) print "{SMI}{NEW}" }}'
+    stub("nvidia-smi", body=f"exec awk '{many}'")
+    born.write("fabric", NEW)
+
+    result = run_stage("10-driver.sh")
+
+    assert result.returncode == 0, result.stderr
+    assert "left alone" in result.stderr
+
+
 def test_driver_stage_takes_the_users_of_a_module_out_before_it(born, run_stage):
     """modprobe -r gives up at the first module that another one needs."""
     for module in ("nvidia_uvm", "nvidia_drm", "nvidia_modeset", "nvidia_peermem"):
