@@ -30,6 +30,8 @@ look() {
     sed -nE 's/^installed nvidia-fabricmanager(-[0-9]+)? ([0-9]+:)?([0-9.]+).*/\3/p')" || true # no such package
   fabric="${fabric%%$'\n'*}"
   fabric_state="$(systemctl is-active "$fabric_unit" 2>/dev/null)" || true # says which, and fails
+  # Of no package, but it runs: then it matches, for it ends at once beside another driver.
+  if [[ -z "$fabric" && "$fabric_state" == active ]]; then fabric="$works"; fi
   secure_boot=off
   if mokutil --sb-state 2>/dev/null | grep -qi 'secureboot enabled'; then secure_boot=on; fi
 }

@@ -65,6 +65,19 @@ def test_driver_stage_hears_nvidia_smi_out_when_it_says_much(born, run_stage, st
     assert "left alone" in result.stderr
 
 
+@pytest.mark.parametrize(("state", "status"), [("active", 0), ("inactive", 1)])
+def test_driver_stage_trusts_a_fabric_manager_of_no_package_only_when_it_runs(
+    born, run_stage, stub, state, status
+):
+    """It ends at once beside a driver of another version, wherever it came from."""
+    born.write("smi", SMI + "590.48.01")
+    stub("dpkg-query", exit_status=1)
+    stub("systemctl", body=f"echo {state}")
+
+    assert run_stage("10-driver.sh").returncode == status
+    assert born.calls("apt-get") == []
+
+
 def test_driver_stage_takes_the_users_of_a_module_out_before_it(born, run_stage):
     """modprobe -r gives up at the first module that another one needs."""
     for module in ("nvidia_uvm", "nvidia_drm", "nvidia_modeset", "nvidia_peermem"):
