@@ -35,10 +35,9 @@ export PYTHONPATH={root} PYTHONDONTWRITEBYTECODE=1 MAYFLY_LAYER=session MAYFLY_P
 export MAYFLY_DRIVER_BRANCH={branch} MAYFLY_DRIVER_URI={uri} MAYFLY_MACHINE={machine}
 export MAYFLY_GPU_COUNT={gpus} MAYFLY_ENGINE={engine}
 python3 - <<'X'
-from pathlib import Path
 from startup import run
-stages = [stage for stage in run.SESSION if stage.name == "driver"]
-print("runner ended with", run.run_layer(stages, Path("startup")))
+run.LAYERS["session"] = [stage for stage in run.SESSION if stage.name == "driver"]
+print("runner ended with", run.main())
 X
 [[ $(</run/mayfly/phase) == rebooting ]] && exec sleep 60
 {state}
@@ -124,7 +123,7 @@ ROWS = {
     ),
     # apt
     "apt lock held": replace(
-        UPGRADE, born={"driver": OLD, "apt_lock_s": "6"}, console="Waiting for cache lock"
+        UPGRADE, born={"driver": OLD, "apt_lock_s": "25"}, console="Waiting for cache lock"
     ),
     "apt fails once": replace(UPGRADE, born={"driver": OLD, "apt_fails": "1"}, installs=2),
     "apt fails": Row(
