@@ -134,7 +134,12 @@ def spawn(unit: Unit, command: Command, around: Surroundings, output: int) -> St
     os.close(tell)
     os.close(waited)
     number = os.read(told, 16)  # nothing once it has run its program, or could not
-    listener = kernel.descriptor_of(pid, int(number)) if number else None
+    listener = None
+    try:
+        listener = kernel.descriptor_of(pid, int(number)) if number else None
+    except OSError as error:  # without its guard it must not run
+        os.write(output, f"{unit.name}: IPAddressDeny= needs {error}\n".encode())
+        os.kill(pid, signal.SIGKILL)
     os.close(told)
     os.close(release)
     return Started(pid, listener)
