@@ -50,6 +50,29 @@ def test_gib_is_seen_before_the_stage_and_gone_after_it(run, form):
     assert "PATH=" in kept.text
 
 
+def test_machine_is_not_born_with_a_form_that_nobody_knows():
+    """A misspelt form would be a row that proves nothing."""
+    with pytest.raises(
+        ValueError, match=r"gib=nccl\.cnf: unknown \['nccl\.cnf'\]"
+    ):
+        gib.files("nccl.cnf")
+
+
+def test_unset_environment_leaves_what_systemds_own_configuration_sets(run):
+    """As the real one: it takes away only what `set-environment` has set; the file has to go."""
+    show = "systemctl show-environment | grep -c NCCL_NET="
+    commands = [
+        "systemctl unset-environment NCCL_NET",
+        show,
+        "rm /etc/systemd/system.conf.d/90-nccl.conf; systemctl daemon-reload",
+        show,
+    ]
+
+    *_, before, _, after = run(commands, settings={"gib": "default-environment"})
+
+    assert (before.text, after.text) == ("1", "0")
+
+
 def test_all_forms_at_once_are_taken_out(run):
     """The plugin's own library folder in the linker's cache is the one that hides best."""
     commands = ["ldconfig", f"{CHECK} machine", STAGE, f"{CHECK} machine", "env"]

@@ -28,6 +28,12 @@ GPU_CASES = [
     ("systemctl frobnicate x", 1, "Unknown command verb frobnicate"),
     ("systemctl start --frob x", 1, "unrecognized option '--frob'"),
     ("systemctl is-active nvidia-fabricmanager", 0, "active"),
+    ("cat /sys/module/nvidia/version", 0, "580.159.04"),
+    ("systemctl show-environment", 0, "PATH=/.machine/bin:"),
+    ("systemctl show-environment x", 1, "Too many arguments"),
+    ("systemctl set-environment 1=x", 1, "Invalid environment assignments"),
+    ("systemctl unset-environment a-b", 1, "Invalid environment variable names"),
+    ("systemctl frob-environment", 1, "Unknown command verb frob-environment"),
     ("journalctl --frob", 1, "unrecognized option '--frob'"),
     ("shutdown -h +5", 1, "only knows `now`"),
     ("dpkg-query -W -f='${Package} ${Version}\\n' 'nvidia-utils-*'", 0, "580.159.04-0ubuntu0"),
@@ -159,6 +165,49 @@ def test_upgraded_module_is_refused_when_secure_boot_is_on(run, debs):
 
     assert "Key was rejected by service" in found[2].text
     assert found[3].text == "SecureBoot enabled"
+
+
+def test_package_stays_half_configured_until_its_module_is_built(run, debs):
+    """What an installation that failed leaves behind is what the next one has to cope with."""
+    state = "dpkg-query -W -f='${db:Status-Status}' nvidia-dkms-580-server-open"
+    commands = [
+        f"apt-get install -y {debs}/*.deb",
+        state,
+        "modinfo -F version nvidia",
+        "dpkg --configure -a",
+        state,
+        "modinfo -F version nvidia",
+    ]
+
+    failed, half, none, mended, whole, module = run(
+        commands, settings={"driver": "570.195.03", "apt_fails": "1"}, image={"trees": [debs]}
+    )
+
+    assert (failed.exit, mended.exit) == (100, 0)
+    assert "post-installation script subprocess returned error exit status 10" in failed.text
+    assert "E: Sub-process /usr/bin/dpkg returned an error code (1)" in failed.text
+    assert (half.text, whole.text) == ("half-configured", "installed")
+    assert (none.exit, module.text) == (1, "580.159.04")
+
+
+def test_apt_wants_dpkg_to_finish_what_was_interrupted(run, debs):
+    """apt-get refuses every installation until it is done, in words that name the command."""
+    commands = [f"apt-get install -y {debs}/*.deb", "dpkg --configure -a", "apt-get install -y jq"]
+
+    refused, done, _ = run(commands, settings={"dpkg_interrupted": "true"}, image={"trees": [debs]})
+
+    assert (refused.exit, done.exit) == (100, 0)
+    assert "you must manually run 'dpkg --configure -a'" in refused.text
+
+
+def test_fabric_manager_does_not_start_beside_another_driver(run):
+    """The real one ends at once; a sandbox where it stays would hide error 802."""
+    commands = ["systemctl start nvidia-fabricmanager", "journalctl -u nvidia-fabricmanager -o cat"]
+
+    start, journal = run(commands, settings={"fabricmanager": "580.95.05"})
+
+    assert start.exit == 1
+    assert "version 580.95.05 don't match with driver version 580.159.04" in journal.text
 
 
 def test_apt_waits_for_the_lock_only_when_it_is_told_to(run, debs):
