@@ -52,9 +52,7 @@ def test_gib_is_seen_before_the_stage_and_gone_after_it(run, form):
 
 def test_machine_is_not_born_with_a_form_that_nobody_knows():
     """A misspelt form would be a row that proves nothing."""
-    with pytest.raises(
-        ValueError, match=r"gib=nccl\.cnf: unknown \['nccl\.cnf'\]"
-    ):
+    with pytest.raises(ValueError, match=r"gib=nccl\.cnf: unknown \['nccl\.cnf'\]"):
         gib.files("nccl.cnf")
 
 
