@@ -17,9 +17,9 @@ fetch_manifest() {
   esac
 }
 
-# pull URI ARCHIVE...
-pull() {
-  printf '%s\n' "${@:2}" | sed "s|^|$1/|" | gs -m cp -I "$cache"
+# bring URI ARCHIVE...
+bring() {
+  printf '%s\n' "${@:2}" | sed "s|^|$1/|" | python3 -m startup.pullers "$cache"
 }
 
 # unpack ARCHIVE...  All at once: one core would take more than a minute.
@@ -41,7 +41,7 @@ main() {
   if ((${#archives[@]} == 0)); then
     fail "the manifest at $uri names no env-<n>.tar.gz; run: mayfly seed $MAYFLY_PROFILE"
   fi
-  retry 4 5 pull "$uri" "${archives[@]}" || fail "could not pull the engine from $uri"
+  retry 4 5 bring "$uri" "${archives[@]}" || fail "could not pull the engine from $uri"
   manifest wrong "$cache.json" "$cache" || fail "the engine at $uri is not what its manifest says; run: mayfly seed $MAYFLY_PROFILE"
   report_bytes "$(manifest total "$cache.json")"
   rm -rf "$engine_dir"

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +35,16 @@ def available() -> list[Puller]:
     return [puller for puller in (gcloud(), gsutil()) if shutil.which(puller.command[0])]
 
 
+def state_dir(name: str) -> Path:
+    """Of this boot, as the half pulled files are whose places it notes; and of this stage: weights
+    and engine come at the same time."""
+    return paths.run_dir() / f"{name}-{os.environ.get('MAYFLY_STAGE', 'weights')}"
+
+
 def gcloud() -> Puller:
     """One process a core: a thread more in one only waits for Python's lock."""
     environment = {
-        # Of this boot, as the half pulled files are whose places it notes.
-        "CLOUDSDK_CONFIG": str(paths.run_dir() / "gcloud"),
+        "CLOUDSDK_CONFIG": str(state_dir("gcloud")),
         "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
         "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1",
         "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "1",
@@ -60,7 +66,7 @@ def gcloud() -> Puller:
 
 def gsutil() -> Puller:
     options = {
-        "state_dir": str(paths.run_dir() / "gsutil"),
+        "state_dir": str(state_dir("gsutil")),
         "check_hashes": "always",
         "parallel_process_count": str(min(os.cpu_count() or 1, STREAMS)),
         "parallel_thread_count": "4",
@@ -94,3 +100,21 @@ def started(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(KILL_S)
+
+
+def main(folder: str) -> int:
+    """`python3 -m startup.pullers FOLDER`: brings the addresses on stdin there, or exit 1."""
+    addresses = sys.stdin.read().split()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    said = Path(f"{folder}.said")
+    for puller in available():
+        said.write_bytes(b"")
+        with started(puller, addresses, Path(folder), said) as process:
+            if process.wait() == 0:
+                return 0
+        print(f"{puller.name}: {' | '.join(paths.read(said).splitlines()[-3:])}", flush=True)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

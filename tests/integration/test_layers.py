@@ -149,6 +149,21 @@ def test_session_says_what_to_do_when_there_is_no_foundation(place):
     assert place.resources(LONELY) == []
 
 
+def test_session_is_refused_before_its_vm_when_its_profile_was_never_seeded(place):
+    """Read from the bucket at preview: the VM would find out at eight GPUs' price."""
+    place.stand(FOUNDATION)
+    for key, value in (("foundationStack", FOUNDATION), ("profile", "kimi-k2.6")):
+        place.pulumi(LONELY, "config", "set", f"mayfly:{key}", value)
+
+    said = place.pulumi(LONELY, "preview", fails=True)
+
+    told = said.partition("Diagnostics:")[2]
+    assert told.count("error:") == 1, said
+    assert "The bucket has no weights for kimi-k2.6: no gs://" in told
+    assert "Try: mayfly seed kimi-k2.6" in told
+    assert place.cloud.compute.instance("us-central1-a", names.vm(LONELY)) is None
+
+
 def test_seed_is_made_anew_when_its_vm_has_vanished(place):
     """A seed that Google took in the middle is only run again: no state to mend by hand."""
     place.stand(FOUNDATION)

@@ -48,7 +48,29 @@ def test_engine_stage_unpacks_the_environment_once_when_it_runs_twice(engine, ru
     result = run_stage("40-engine.sh")
 
     assert "already in" in result.stderr
-    assert len(engine.calls("gsutil")) == 1
+    assert len(engine.calls("gcloud", "gsutil")) == 1
+
+
+def test_engine_stage_takes_gsutil_when_gcloud_fails(engine, run_stage, stub):
+    """One of the two is broken on some image, some day."""
+    stub("gcloud", body="echo 'ERROR: gcloud crashed'", exit_status=1)
+
+    result = run_stage("40-engine.sh")
+
+    assert result.returncode == 0, result.stderr
+    assert "gcloud storage: ERROR: gcloud crashed" in result.stdout
+    assert (engine.root / "opt/mayfly-engine/env/bin/vllm").exists()
+
+
+def test_engine_stage_says_so_when_nothing_brings_it(engine, run_stage, stub):
+    """Four tries of both, then words."""
+    stub("gcloud", exit_status=1)
+    stub("gsutil", exit_status=1)
+
+    assert run_stage("40-engine.sh").returncode == 1
+
+    assert f"could not pull the engine from {URI}" in engine.why("40-engine")
+    assert len(engine.calls("gsutil")) == 4
 
 
 def test_engine_stage_refuses_an_archive_when_its_sha256_is_not_the_manifests(engine, run_stage):
