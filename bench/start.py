@@ -9,8 +9,8 @@ paths below ROOT); what systemd adds (a user of its own, the address rules) is l
 CASES.json: a list of {"name", "load_format", "flags": [more of vLLM's], "format": instead of the
 --load-format that serve.py gives, "caches": "cold" | "warm" | "restored", "arrive": {"after_s",
 "over_s"}: shards appear at a steady rate from the start on, "model": folder below ROOT instead of
-the weights, "env": {}, "check": true, "watch": the watchdog's idle
-limit in seconds, "limit_s"}.
+the weights, "env": {}, "until": a mark at which it ends, "check": true, "watch": the watchdog's
+idle limit in seconds, "limit_s"}.
 DIR/results.jsonl gets a line a case, DIR/<name>.log the engine's log with seconds since the start.
 Seconds in "marks" are from the start of the process to the first line that says so.
 """
@@ -243,6 +243,13 @@ class Server:
                     if hit.groups():
                         self.figures[f"{name}_took_s"] = float(hit.group(1))
 
+    def wait_mark(self, mark: str, limit_s: float) -> bool:
+        while self.elapsed_s() < limit_s and self.process.poll() is None:
+            if mark in self.marks:
+                return True
+            time.sleep(0.1)
+        return False
+
     def wait_healthy(self, limit_s: float) -> bool:
         while self.elapsed_s() < limit_s and self.process.poll() is None:
             with contextlib.suppress(OSError):
@@ -287,15 +294,14 @@ def run_case(case: dict[str, Any], root: Path, out: Path) -> dict[str, Any]:
         env = environment(case, root)
         result["argv"] = command_of(case, env, root)
         server = Server(result["argv"], env, out / f"{case['name']}.log")
-        result["ok"] = server.wait_healthy(case.get("limit_s", 280))
-        if result["ok"]:
+        limit_s = case.get("limit_s", 280)
+        if "until" in case:
+            result["ok"] = server.wait_mark(case["until"], limit_s)
+        elif server.wait_healthy(limit_s):
+            result["ok"] = True
             result["answer"] = start_watch.answer(PORT, MODEL, KEY)
             result["first_answer_s"] = server.elapsed_s()
-            if case.get("check"):
-                result["check"] = start_watch.check(env)
-            if case.get("watch"):
-                ask = functools.partial(start_watch.ask, PORT, MODEL, KEY)
-                result["watch"] = start_watch.watch(root, ask, PORT, float(case["watch"]))
+            result |= more(case, env, root)
     except Exception as error:
         result["error"] = repr(error)
     finally:
@@ -310,6 +316,17 @@ def run_case(case: dict[str, Any], root: Path, out: Path) -> dict[str, Any]:
     result["caches"]["bytes"] = size_of(cache(root))
     wait_gpu_free()
     return result
+
+
+def more(case: dict[str, Any], env: dict[str, str], root: Path) -> dict[str, Any]:
+    """What a case wants to know of a server that answers."""
+    found: dict[str, Any] = {}
+    if case.get("check"):
+        found["check"] = start_watch.check(env)
+    if case.get("watch"):
+        ask = functools.partial(start_watch.ask, PORT, MODEL, KEY)
+        found["watch"] = start_watch.watch(root, ask, PORT, float(case["watch"]))
+    return found
 
 
 def wait_gpu_free(limit_s: float = 30.0) -> None:

@@ -52,7 +52,7 @@ def test_shards_come_back_one_by_one_when_they_arrive(tmp_path):
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    """Three cases against the stand-in vLLM: a good one with the watchdog, restored, a bad one."""
+    """Four cases against the stand-in vLLM: a good one with the watchdog, restored, a bad one."""
     folder = tmp_path_factory.mktemp("start")
     root, out = folder / "root", folder / "out"
     checkpoint.make(root / "mnt/mayfly", SMALL, threads=2)
@@ -67,6 +67,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
         {"name": "good", "load_format": "safetensors", "watch": 2, "check": True},
         {"name": "restored", "load_format": "safetensors", "caches": "restored"},
         {"name": "bad", "load_format": "safetensors", "flags": ["--no-such-flag"]},
+        {"name": "cut", "load_format": "safetensors", "until": "load_begins"},
     ]
     plain = {"format": "safetensors", "limit_s": 60}
     (folder / "cases.json").write_text(json.dumps([case | plain for case in cases]))
@@ -138,3 +139,10 @@ def test_start_says_why_when_the_server_dies(measured):
     """A failure is a result too, and must not look like a slow start."""
     assert measured[2]["ok"] is False
     assert "unrecognized arguments: --no-such-flag" in " ".join(measured[2]["last_lines"])
+
+
+def test_start_ends_at_a_mark_when_that_is_all_that_is_asked(measured):
+    """Imports cost a minute of a GPU, a whole cold start five."""
+    assert measured[3]["ok"]
+    assert "load_begins" in measured[3]["marks"]
+    assert "answer" not in measured[3]
