@@ -16,7 +16,7 @@ import yaml
 
 from local import exports
 from local.cloud import NOWHERE, LocalCloud, Options
-from mayfly import names
+from mayfly import endpoint, names, timeline
 from mayfly.cloud import connect
 from mayfly.demo.evidence import Witness
 from mayfly.demo.workshop import FOUNDATION, SEED, make_project
@@ -24,10 +24,11 @@ from tests.conftest import ROOT
 from tests.provider.engine import Stack, find_engine
 from tests.waiting import wait_until
 
-SESSION, LONELY = "layers", "lonely"
+SESSION, LONELY, LONG = "layers", "lonely", "long"
 # A reaper that looks every five minutes of 1000 s each: nobody but the test ends anything here.
 SETTINGS = {"hub_mb": 16, "vllm_load_s": 0, "scheduler_speedup": 0.001}
 VANISH_LIMIT_S = 30
+SAVE_LIMIT_S = 60
 LIVES = {
     "mayfly:idleMinutes": "60",
     "mayfly:startMinutes": "10",
@@ -41,6 +42,7 @@ class Place:
     """A local cloud, a copy of the project, and the three layers' stacks in it."""
 
     def __init__(self, local: LocalCloud, project: Path) -> None:
+        self.settings = local.world.settings
         described = local.describe()
         variables = described["exports"]
         path = os.pathsep.join([str(find_engine().parent), os.environ["PATH"]])
@@ -51,7 +53,7 @@ class Place:
         make_project(project, self.cloud.project)
         self._own_program()
         self.stack = Stack(project, dict(os.environ))
-        for stack in (FOUNDATION, SEED, SESSION, LONELY):
+        for stack in (FOUNDATION, SEED, SESSION, LONELY, LONG):
             self.pulumi(stack, "stack", "init")
 
     def _own_program(self) -> None:
@@ -60,12 +62,14 @@ class Place:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "mayfly", self.project / "mayfly", ignore=ignored)
         shipped = yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text())
-        for stack in (SEED, SESSION, LONELY):
+        for stack in (SEED, SESSION, LONELY, LONG):
             file = self.project / f"Pulumi.{stack}.yaml"
             written = yaml.safe_load(file.read_text()) if file.exists() else shipped
             config = written["config"] | LIVES | {"gcp:project": self.cloud.project}
             if stack == LONELY:
                 config |= {"mayfly:foundationStack": "nowhere"}
+            if stack == LONG:
+                config |= {"mayfly:mode": "long"}
             file.write_text(yaml.safe_dump({"config": config}))
 
     def pulumi(self, stack: str, *words: str, fails: bool = False) -> str:
@@ -104,11 +108,18 @@ class Place:
         for item in list(self.cloud.storage.list(bucket, "")):
             self.cloud.storage.delete(bucket, item["name"])
 
-    def phase(self, outputs: dict[str, Any]) -> str:
-        """What the VM itself says it does."""
+    def claims(self, outputs: dict[str, Any]) -> dict[str, str]:
+        """What the VM says of itself."""
         where = outputs["zone"], outputs["vm_name"], names.GUEST_PATH
-        found = self.cloud.compute.guest_attributes(*where)
-        return (found or {}).get("phase", "")
+        return self.cloud.compute.guest_attributes(*where) or {}
+
+    def phase(self, outputs: dict[str, Any]) -> str:
+        return self.claims(outputs).get("phase", "")
+
+    def stage(self, outputs: dict[str, Any], name: str) -> timeline.Stage | None:
+        """A stage of the VM's start that has ended."""
+        stages = timeline.parse(self.claims(outputs).get("timeline", ""))
+        return next((s for s in stages if s.name == name and s.end is not None), None)
 
     def vanish(self, outputs: dict[str, Any]) -> None:
         """Google takes the VM back, and the engine does not know."""
@@ -202,20 +213,49 @@ def test_session_is_left_alone_when_the_rate_table_changes(place):
 
 
 def test_session_is_made_anew_and_waited_for_when_its_vm_has_vanished(place):
-    """Spot VMs go without a word: the same `up` again must end with an endpoint that answers."""
+    """Spot VMs go without a word: the same `up` again must end with an endpoint that answers.
+
+    What the first one compiled is there for the second.
+    """
     place.stand(FOUNDATION)
     place.have_weights()
     first = place.stand(SESSION)
     assert place.phase(first) == "serving"
+    saved = wait_until(lambda: place.stage(first, "save"), SAVE_LIMIT_S)
+    assert saved.ok
 
     place.vanish(first)
     place.up(SESSION)
     again = place.outputs(SESSION)
     assert again["vm_id"] != first["vm_id"]
     assert place.phase(again) == "serving"
+    restored = place.stage(again, "caches")
+    assert restored.ok
+    assert restored.bytes
 
     place.destroy(SESSION)
     assert place.cloud.compute.instance(again["zone"], again["vm_id"]) is None
+
+
+def test_up_says_how_much_less_is_served_when_long_context_fails_its_check(place):
+    """An endpoint with less context than was asked for, said in plain words; not garbage."""
+    place.stand(FOUNDATION)
+    place.have_weights()
+    place.settings["vllm_garbage_past"] = 65536
+    try:
+        said = place.up(LONG)
+    finally:
+        place.settings["vllm_garbage_past"] = 0
+
+    found = place.outputs(LONG)
+    serves = endpoint.parse(place.claims(found)["endpoint"])
+    assert place.phase(found) == "serving"
+    assert serves.mode == endpoint.SAFE
+    assert serves.max_model_len < 65536
+    assert "long context failed its check (needle: not found at 2K and 67K of 70K" in said
+    assert f"serving {serves.max_model_len:,} tokens instead" in said
+
+    place.destroy(LONG)
 
 
 def test_up_fails_when_google_does_not_answer(place):
