@@ -67,7 +67,7 @@ def render(found: HubModel, name: str, shape: Shape) -> str:
         f'  vllm: "{ENGINE}"',
         f"  lock: vllm-{ENGINE}.lock",
         '  driver_branch: "580"',
-        "  load_format: safetensors",
+        "  load_format: instanttensor",
         "seeding:",
         "  disk_gb: 200",
         "  parallel: 4",

@@ -129,7 +129,7 @@ def test_session_tells_the_vm_all_that_it_needs_when_it_boots():
         "port": 8000,
         "mode": "fast",
         "safe_flags": [],
-        "load_format": "safetensors",
+        "load_format": "instanttensor",
         "kernel_caches": "1",
         "api_key_secret": f"projects/{PROJECT}/secrets/mayfly-api-key",
         "gpu_count": 8,
