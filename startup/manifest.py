@@ -3,6 +3,7 @@
 python3 -m startup.manifest total MANIFEST         bytes in all
                             absent MANIFEST DIR    folder<TAB>file for each not there in full size
                             wrong MANIFEST DIR     files whose content differs, one a line; exit 1
+                            changed MANIFEST URI   objects that are no longer what it says; exit 1
                             make DIR URI SOURCE    a manifest of DIR's files as they lie at URI
 
 A malformed manifest is an error that names what is wrong with it.
@@ -169,7 +170,7 @@ def main(argv: list[str]) -> int:
             for file in absent(files, Path(rest[0])):
                 print(*os.path.split(file.name), sep="\t")
             return 0
-        lines = wrong(files, Path(rest[0]))
+        lines = wrong(files, Path(rest[0])) if what == "wrong" else list(changed(files, rest[0]))
     except (ManifestError, cloud.CloudError, OSError) as error:
         print(error, file=sys.stderr)
         return 3

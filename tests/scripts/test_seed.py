@@ -10,7 +10,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, set_client_factory
+from huggingface_hub.utils._http import default_client_factory
 
 from local import hub as hubs
 from startup import manifest, seed_pack
@@ -215,7 +216,8 @@ def test_seed_moves_only_what_is_missing_when_it_was_killed(start_seed, seed, ma
 
     assert result.returncode == 0, result.stdout
     assert in_bucket(machine).keys() == {*FILES, "manifest.json"}
-    assert set(stored(machine)[before:]) == {*FILES, "manifest.json"} - there
+    # What was on its way when the seed died may have arrived after that look: then it is not moved.
+    assert set(stored(machine)[before:]) <= {*FILES, "manifest.json"} - there
     asked = " ".join(call for call in hub.calls if "/resolve/" in call)
     assert not [name for name in there & FILES.keys() if name in asked]
     assert not list((machine.root / "var/cache/mayfly/hub").rglob("*.incomplete"))
@@ -354,6 +356,14 @@ def test_seed_gives_up_when_the_hub_asks_for_more_patience_than_it_has(seed, hub
     assert "mayfly seed kimi-k2.5" in last_line(result)
 
 
+@pytest.fixture
+def _own_client():
+    """The hub's client is one a process; afterwards it is the library's own again."""
+    yield
+    set_client_factory(default_client_factory)
+
+
+@pytest.mark.usefixtures("_own_client")
 def test_seed_gives_up_when_the_hub_stays_broken(machine, hub, monkeypatch):
     """Its patience has an end, and the end a message."""
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
