@@ -12,6 +12,7 @@ from local.rest.errors import ApiError, api_disabled
 HELP = "https://cloud.google.com/compute/docs/resource-error"
 INSERT = "compute.instances.insert"
 LOOK = "compute.instances.get"
+CONTENT = "storage.objects.get"  # with where {"alt": "media"}: not its metadata
 
 
 class Effect(Enum):
@@ -24,6 +25,7 @@ class Effect(Enum):
     OPERATION = "operation"  # 200, then the operation fails
     SLOW = "slow"  # the operation runs for a while
     STATUS = "status"  # a read shows another status
+    CORRUPT = "corrupt"  # an object's content arrives with one bit turned
 
 
 @dataclass(frozen=True)
@@ -291,4 +293,5 @@ CATALOGUE: dict[str, Recipe] = {
     ),
     "status": Recipe(Effect.STATUS, _nothing, method=LOOK, options={"status": "STAGING"}),
     "gone": Recipe(Effect.ANSWER, _instance_gone, method=LOOK),
+    "corrupted-content": Recipe(Effect.CORRUPT, _nothing, method=CONTENT),
 }

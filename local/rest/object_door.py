@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from xml.sax.saxutils import escape
 
 from flask import Response, request
@@ -45,6 +45,23 @@ def method_id(target: Target, verb: str) -> str:
     return f"storage.objects.{name}"
 
 
+def alt(target: Target) -> str:
+    """ "media" where the content is asked for, as `alt` says it in the JSON API."""
+    if target.kind in ("download", "xml"):
+        return "media"
+    return request.args.get("alt", "json")
+
+
+def spoiled(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same length, another first bit."""
+    rest = iter(blocks)
+    for first in rest:
+        yield bytes([first[0] ^ 1]) + first[1:] if first else first
+        if first:
+            break
+    yield from rest
+
+
 def _play(fault: Fault | None, world: World, effects: tuple[Effect, Effect]) -> None:
     """Raise what an ordered fault wants now: an error (the first effect) or a drop (the second)."""
     if fault is None or fault.recipe.effect not in effects:
@@ -71,7 +88,7 @@ class ObjectDoor:
         if target is None:
             return None
         called = method_id(target, request.method)
-        params = {"bucket": target.bucket, "object": target.name}
+        params = {"bucket": target.bucket, "object": target.name, "alt": alt(target)}
         fault = self._world.faults.take(called, params, None)
         email, status = None, "dropped"
         try:
@@ -79,6 +96,8 @@ class ObjectDoor:
             email = self._principal()
             response = self._serve(target, email)
             _play(fault, self._world, (Effect.ANSWER_AFTER, Effect.DROP_AFTER))
+            if fault is not None and fault.recipe.effect is Effect.CORRUPT:
+                response.response = spoiled(response.iter_encoded())
             status = str(response.status_code)
         except ApiError as error:
             response, status = _refusal(error, target), str(error.status)

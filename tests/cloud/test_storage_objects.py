@@ -268,6 +268,21 @@ def test_object_call_fails_as_ordered_when_a_fault_is_set(client: FlaskClient, a
     ]
 
 
+def test_object_arrives_with_one_bit_turned_when_a_fault_is_set(
+    client: FlaskClient, api: Api
+) -> None:
+    """A puller that does not look at checksums must be seen to bring the wrong thing."""
+    put(client, "a", b"content")
+    api.fault("corrupted-content", where={"object": "a", "alt": "media"})
+
+    described = client.get(f"{OBJECTS}/a").get_json()
+    first = client.get(f"{OBJECTS}/a?alt=media").data
+    second = client.get(f"{OBJECTS}/a?alt=media").data
+
+    assert described["name"] == "a"
+    assert (first, second) == (b"bontent", b"content")
+
+
 def test_storage_paths_leave_every_other_product_alone(world: World) -> None:
     """A bucket of the XML API is any first segment that nobody else has."""
     first = {prefix.split("/")[1] for service in SERVICES for prefix in service.mounts}
