@@ -15,7 +15,7 @@ from local.rest.app import create_app
 from local.rest.world import World
 from local.servers import Door, Server, self_signed
 from local.tools_found import gsutil
-from startup import manifest, pull
+from startup import manifest, pull, pull_large
 from tests.cloud.conftest import Api
 
 MIB = 1 << 20
@@ -48,7 +48,7 @@ def alone(folder: Path, name: str) -> str:
 @pytest.fixture
 def place(
     world: World, api: Api, stored: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[pull.Place]:
+) -> Iterator[pull_large.Place]:
     """Three shards in a bucket behind the local cloud's doors, and a node's folders."""
     api.post("/storage/v1/b?project=proj", {"name": "proj-weights", "location": "us-central1"})
     app = create_app(world)
@@ -77,7 +77,7 @@ def place(
     pins = {item["name"].removeprefix("m/"): str(item["generation"]) for item in items}
     pull.prepare(room, "a manifest")
     servers = [Server(app, http), Server(app, https, self_signed(tmp_path / "tls"))]
-    yield pull.Place("gs://proj-weights/m", room, pins)
+    yield pull_large.Place("gs://proj-weights/m", room, pins)
     for server in servers:
         server.stop()
 
@@ -89,12 +89,12 @@ def puller(request, tmp_path, monkeypatch) -> str:
     return str(request.param)
 
 
-def large(place: pull.Place, names: list[str]) -> pull.Large:
+def large(place: pull_large.Place, names: list[str]) -> pull_large.Large:
     files = [manifest.File(name, len(SHARDS[name]), "", None) for name in names]
-    return pull.Large(place, files, lambda _: None)
+    return pull_large.Large(place, files, lambda _: None)
 
 
-def there(place: pull.Place) -> dict[str, bytes]:
+def there(place: pull_large.Place) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in place.weights.iterdir()}
 
 
@@ -109,7 +109,9 @@ def test_puller_refuses_a_shard_when_one_bit_is_turned_on_its_way(place, api, pu
     """The rest of the start trusts it: nothing reads 595 GB a second time."""
     api.fault("corrupted-content", where={"object": f"m/{SECOND}", "alt": "media"})
 
-    with pytest.raises(pull.AgainError, match=f"1 files did not arrive, the first is {SECOND}"):
+    with pytest.raises(
+        pull_large.AgainError, match=f"1 files did not arrive, the first is {SECOND}"
+    ):
         large(place, sorted(SHARDS)).run()
 
     assert there(place).keys() == SHARDS.keys() - {SECOND}
@@ -123,10 +125,12 @@ def test_puller_refuses_a_shard_when_one_bit_is_turned_on_its_way(place, api, pu
 def test_pull_stops_with_the_name_when_a_shard_is_wrong_twice(place, api, puller):
     """What lies in the bucket is broken; a third try costs minutes and brings the same."""
     api.fault("corrupted-content", where={"object": f"m/{SECOND}", "alt": "media"}, times=0)
-    with pytest.raises(pull.AgainError):
+    with pytest.raises(pull_large.AgainError):
         large(place, sorted(SHARDS)).run()
 
-    with pytest.raises(pull.FinalError, match=f"wrong content twice in a row: {SECOND}; run: "):
+    with pytest.raises(
+        pull_large.FinalError, match=f"wrong content twice in a row: {SECOND}; run: "
+    ):
         large(place, [SECOND]).run()
 
     assert there(place).keys() == SHARDS.keys() - {SECOND}
@@ -136,9 +140,11 @@ def test_pull_stops_with_the_name_when_a_shard_is_wrong_twice(place, api, puller
 def test_puller_brings_nothing_when_the_object_is_another_than_was_listed(place, api, puller):
     """Whoever replaces an object between the listing and the pull must not be served."""
     other = {**place.pins, SECOND: "1"}
-    changed = pull.Place(place.uri, place.room, other)
+    changed = pull_large.Place(place.uri, place.room, other)
 
-    with pytest.raises(pull.AgainError, match=f"1 files did not arrive, the first is {SECOND}"):
+    with pytest.raises(
+        pull_large.AgainError, match=f"1 files did not arrive, the first is {SECOND}"
+    ):
         large(changed, sorted(SHARDS)).run()
 
     assert there(place).keys() == SHARDS.keys() - {SECOND}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from startup import manifest, pull
+from startup import manifest, pull, pull_large
 from tests.fake_google import GENERATION, manifest_of
 
 URI = "gs://w/models/kimi/abc"
@@ -290,13 +290,13 @@ def test_puller_is_given_up_when_it_brings_nothing(seeded, monkeypatch, stub):
     stub("gcloud", body="exec /bin/sleep 60")
     for name, value in seeded.environment(MAYFLY_STAGE="weights").items():
         monkeypatch.setenv(name, value)
-    files = [file for file in manifest.parse(manifest_of(FILES)) if pull.is_shard(file)]
+    files = [file for file in manifest.parse(manifest_of(FILES)) if pull_large.is_shard(file)]
     room = seeded.root / "mnt/mayfly"
-    place = pull.Place(URI, room, {file.name: GENERATION for file in files})
+    place = pull_large.Place(URI, room, {file.name: GENERATION for file in files})
     pull.prepare(room, manifest_of(FILES))
     (seeded.root / "var/log/mayfly").mkdir(parents=True)
 
-    pull.Large(place, files, lambda _: None, stall_s=0.5).run()
+    pull_large.Large(place, files, lambda _: None, stall_s=0.5).run()
 
     assert sorted(pulled(seeded)) == SHARDS
     assert len(seeded.calls("gsutil")) == 1
@@ -313,7 +313,7 @@ def test_puller_is_given_up_when_it_brings_nothing(seeded, monkeypatch, stub):
 )
 def test_progress_says_how_long_when_bytes_arrive(rate, left, line):
     """Somebody looks at this line for a minute and more, at 88 dollars an hour."""
-    assert pull.progress_line("12 of 64", rate, left) == line
+    assert pull_large.progress_line("12 of 64", rate, left) == line
 
 
 @pytest.mark.parametrize(
