@@ -7,6 +7,7 @@ into /mnt/mayfly/arriving, and compares crc32c before it gives a file its name t
 import contextlib
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -118,6 +119,8 @@ class Large:
         """What lies directly in folder. False: stopped, for a reboot is to come."""
         mine = [file for file in self.todo if os.path.dirname(file.name) == folder]
         target = self.place.arriving / folder
+        if not puller.goes_on:
+            shutil.rmtree(self.place.arriving, ignore_errors=True)
         target.mkdir(parents=True, exist_ok=True)
         addresses = [self.place.address(file) for file in mine]
         with pullers.started(puller, addresses, target, self._said) as process:

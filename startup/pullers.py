@@ -23,11 +23,16 @@ KILL_S = 10
 
 @dataclass(frozen=True)
 class Puller:
-    """command: its last word, the folder that the files go to, is yet to come."""
+    """command: its last word, the folder that the files go to, is yet to come.
+
+    goes_on: with a file that it brought half. gcloud does not really: it looks for the first zero
+    byte in what is there, which weights have at once, and takes slices without one for longer ones.
+    """
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
+    goes_on: bool
 
 
 def available() -> list[Puller]:
@@ -61,7 +66,7 @@ def gcloud() -> Puller:
     if endpoint:
         environment["CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE"] = endpoint
     command = ("gcloud", "storage", "cp", "--continue-on-error", "--read-paths-from-stdin")
-    return Puller("gcloud storage", command, environment)
+    return Puller("gcloud storage", command, environment, goes_on=False)
 
 
 def gsutil() -> Puller:
@@ -72,7 +77,7 @@ def gsutil() -> Puller:
         "parallel_thread_count": "4",
     }
     words = [word for key, value in options.items() for word in ("-o", f"GSUtil:{key}={value}")]
-    return Puller("gsutil", ("gsutil", "-q", "-m", *words, "cp", "-c", "-I"), {})
+    return Puller("gsutil", ("gsutil", "-q", "-m", *words, "cp", "-c", "-I"), {}, goes_on=True)
 
 
 @contextlib.contextmanager

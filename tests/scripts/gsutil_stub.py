@@ -1,10 +1,6 @@
-<<<<<<< HEAD
 """A `gsutil` over folders, for stages: refuses what it does not know.
 
 Told `gcloud` first, it is that: `storage cp`.
-=======
-"""A `gsutil` over folders, for stages: refuses what it does not know. Told `gcloud`, it is that.
->>>>>>> ad05ef4 (wip)
 
 FAKE_BUCKETS: the folder of buckets. FAKE_CORRUPT: a file of "name count" lines; that many pulls of
 that name are refused as the real ones refuse what arrives with another checksum than the bucket's.

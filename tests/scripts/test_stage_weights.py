@@ -176,6 +176,23 @@ tee {seeded.root}/asked | {sys.executable} {STUB} gcloud "$@"; exit""",
     assert pulled(seeded) == FILES
 
 
+def test_weights_stage_gives_gcloud_no_half_file_when_an_earlier_pull_was_killed(
+    seeded, run_stage, stub
+):
+    """gcloud goes on in the wrong place of one, and the sum would be wrong: twice, the end."""
+    assert run_stage("30-config.sh").returncode == 0
+    seeded.write(f"mnt/mayfly/arriving/{SHARDS[1]}_.gstmp", b"2" * 3000)
+    stub(
+        "gcloud",
+        body=f'ls "${{@: -1}}" >{seeded.root}/seen; exec {sys.executable} {STUB} gcloud "$@"',
+    )
+
+    assert run_stage("30-weights.sh").returncode == 0
+
+    assert (seeded.root / "seen").read_text() == ""
+    assert pulled(seeded) == FILES
+
+
 def test_weights_stage_shows_a_shard_when_it_is_whole_and_others_still_come(
     seeded, run_stage, stub
 ):
