@@ -7,21 +7,30 @@ docs/results/2026-11-23-figures.yaml. A measurement wins over an entry of the sa
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import yaml
+
+from bench.start import MARKS
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs/results"
 FIGURES = "2026-11-23-figures.yaml"
 MACHINES = "2026-11-23-machines.yaml"
 RANK = "raw/2026-11-23-h100-rank/results.jsonl"
-START = "raw/2026-11-23-h100-start/results.jsonl"
+START = "raw/2026-11-23-h100-start"
 ARCHIVE = "raw/2026-11-23-engine-archive/results.json"
-PULLERS = "raw/2026-11-23-pullers/results.json"
+PULLERS = "raw/2026-11-23-pullers/pullers.json"
 STAGES = "raw/2026-11-23-demo-timeline/timeline.json"
+
+
+CHECKPOINT_GB = 44.93  # what bench/checkpoint.py --layers 5 writes
+CHECKPOINT_GIB, RANK_GIB = 42.05, 71.23  # on the GPU, as vLLM said: that, and one rank of K2.5
 
 
 class InputError(Exception):
@@ -110,18 +119,17 @@ def pulls(folder: Path) -> Iterator[Figure]:
     """What the pullers cost in processor time: no network of this size was measured."""
     said = json.loads((folder / PULLERS).read_text())
     row = next(row for row in said["rows"] if row["puller"] == "gcloud storage")
-    source = (
-        f"{PULLERS}, measured {said['date']}: gcloud storage from a local server, hashes checked"
-    )
-    yield Figure("pull_cpu", row["cpu_s_per_gib"], "CPU s/GiB", source)
+    source = f"{PULLERS}, measured {said['date'][:10]}: gcloud storage, crc32c checked"
+    yield Figure("pull_cpu", row["further_cpu_s_per_gib"], "CPU s/GiB", source)
 
 
 def stages(folder: Path) -> Iterator[Figure]:
     """Stages without bulk, as the demo's node ran them, so without a network's delay."""
     said = json.loads((folder / STAGES).read_text())
-    for name in ("boot.sh", "ram", "gib", "config", "caches"):
-        source = f"{STAGES}, measured {said['date']}: the demo's node on the local cloud"
-        yield Figure(f"stage_{name}", said["seconds"][name], "s", source)
+    for stage in said["timeline"]:
+        took = datetime.fromisoformat(stage["end"]) - datetime.fromisoformat(stage["start"])
+        source = f"{STAGES}, measured {said['date']}: the demo's node, with next to no bytes"
+        yield Figure(f"stage_{stage['stage']}", round(took.total_seconds(), 1), "s", source)
 
 
 def rank(folder: Path) -> Iterator[Figure]:
@@ -133,34 +141,82 @@ def rank(folder: Path) -> Iterator[Figure]:
 
 def starts(folder: Path) -> Iterator[Figure]:
     """The real vLLM under the unit's own command line on one H100."""
-    cases = lines(folder / START)
-    yield from imports(cases)
-    yield from warm_ups(cases)
-    yield from loads(cases)
+    found = {row["case"]: row for row in logs(folder)}
+    yield from imports(found)
+    yield from warm_ups(found)
+    yield from loads(found)
+    said = lines(folder / START / "results.jsonl")["rank-restored"]["caches"]
+    source = f"{START}/results.jsonl, case rank-restored"
+    yield Figure("caches_unpack", said["unpack_s"], "s", source)
 
 
-def imports(cases: Mapping[str, dict[str, Any]]) -> Iterator[Figure]:
-    marks = [cases[name]["marks"]["load_begins"] for name in ("workers", "overlap-workers-60")]
-    source = f"{START}, case workers: to 'Starting to load model', a worker process as with TP"
-    yield Figure("imports", marks[0], "s", source, min(marks), max(marks))
+def logs(folder: Path = RESULTS) -> list[dict[str, Any]]:
+    """What the logs of the measured starts say, by case."""
+    paths = sorted((folder / START).glob("*.log"))
+    return [{"case": path.stem, **timed(path.read_text())} for path in paths]
 
 
-def warm_ups(cases: Mapping[str, dict[str, Any]]) -> Iterator[Figure]:
-    for name, case in (("warm_up_cold", "rank-cold"), ("warm_up_cached", "rank-restored")):
-        row = cases[case]
-        source = f"{START}, case {case}: one rank, all 61 layers, 'init engine took'"
-        yield Figure(name, row["figures"]["engine_ready_took_s"], "s", source)
-    row = cases["rank-restored"]
-    listen_s = row["marks"]["healthy"] - row["marks"]["engine_ready"]
-    source = f"{START}, case rank-restored: engine ready to /health 200"
-    yield Figure("listen", round(listen_s, 1), "s", source)
-    said = cases["restored-instanttensor"]["caches"]
-    yield Figure("caches_unpack", said["unpack_s"], "s", f"{START}, case restored-instanttensor")
+def timed(log: str) -> dict[str, Any]:
+    """Moments and figures of a log by the names in bench/start.py; `api`: the server's last line
+    before the engine core's first; `end`: the last line of all."""
+    found: dict[str, Any] = {}
+    for line in log.splitlines():
+        hit = re.match(r" *(\d+\.\d\d) (.*)", line)
+        if hit is None:
+            continue
+        at, text = float(hit[1]), hit[2]
+        found["end"] = at
+        if "(APIServer" in text and "engine" not in found:
+            found["api"] = at
+        for name, pattern in MARKS.items():
+            if name not in found and (mark := re.search(pattern, text)):
+                found[name] = at
+                if mark.groups():
+                    found[f"{name}_took"] = float(mark[1])
+    return found
 
 
-def loads(cases: Mapping[str, dict[str, Any]]) -> Iterator[Figure]:
-    for format in ("safetensors", "instanttensor", "fastsafetensors", "runai"):
-        row = cases[f"warm-{format}"]
-        rate = 44.93 / row["figures"]["weights_took_s"]
-        source = f"{START}, case warm-{format}: 44.9 GB in K2.5's shape, tmpfs to one GPU"
-        yield Figure(f"load_one_{format}", round(rate, 2), "GB/s", source)
+def middle(name: str, values: list[float], unit: str, source: str) -> Figure:
+    """The median of several runs, with their ends."""
+    return Figure(name, round(median(values), 2), unit, source, min(values), max(values))
+
+
+def imports(logs: Mapping[str, dict[str, Any]]) -> Iterator[Figure]:
+    """Until the weights' turn, and what each further process that imports everything costs."""
+    cached = ("rank-restored", "warm-instanttensor", "overlap-warm-60")
+    cold = ("rank-cold", "first-safetensors", "overlap-first-watched")
+    source = "process start to 'Starting to load model', one GPU"
+    for name, cases in (("imports_cached", cached), ("imports_cold", cold)):
+        marks = [logs[case]["load_begins"] for case in cases]
+        yield middle(name, marks, "s", f"{START}, cases {', '.join(cases)}: {source}")
+    each = [round(logs[case]["engine"] - logs[case]["api"], 2) for case in cached]
+    source = "not itself measured: a rank's process imports what the engine core's does before it"
+    yield middle("imports_rank", each, "s", f"{START}, cases {', '.join(cached)}; {source}")
+    source = "the engine core's process, from its parent's last line to its own first"
+    yield middle("imports_core", each, "s", f"{START}, cases {', '.join(cached)}: {source}")
+
+
+def warm_ups(logs: Mapping[str, dict[str, Any]]) -> Iterator[Figure]:
+    """One rank of K2.5, all its layers; compiling, profiling, graphs."""
+    cold, cached = logs["rank-cold"], logs["rank-restored"]
+    source = f"{START}, case rank-cold: at least so long, it was cut off in graph capture"
+    yield Figure("warm_up_cold", round(cold["end"] - cold["model"], 1), "s", source)
+    source = f"{START}, case rank-restored: 'init engine took'"
+    yield Figure("warm_up_cached", cached["engine_ready_took"], "s", source)
+    source = f"{START}, case rank-restored: engine ready to the last line before /health"
+    yield Figure("listen", round(cached["listening"] - cached["engine_ready"], 2), "s", source)
+
+
+def loads(logs: Mapping[str, dict[str, Any]]) -> Iterator[Figure]:
+    """Rates of one GPU over K2.5's real tensors: their number binds, not their bytes."""
+    fast = ("warm-instanttensor", "overlap-first-watched", "overlap-warm-60")
+    rates = [round(CHECKPOINT_GB / logs[case]["weights_took"], 2) for case in fast]
+    source = f"{START}, cases {', '.join(fast)}: 44.9 GB, 13,895 tensors, tmpfs to one H100"
+    yield middle("load_instanttensor", rates, "GB/s", source)
+    rate = round(CHECKPOINT_GB / logs["first-safetensors"]["weights_took"], 2)
+    source = f"{START}, case first-safetensors: the same files, vLLM's default loader"
+    yield Figure("load_safetensors", rate, "GB/s", source)
+    row = logs["warm-instanttensor"]
+    rest_s = (row["model_took"] - row["weights_took"]) * RANK_GIB / CHECKPOINT_GIB
+    source = f"{START}, case warm-instanttensor: 'Model loading' less 'Loading weights', by size"
+    yield Figure("repack", round(rest_s, 1), "s", source)

@@ -8,8 +8,10 @@ warm-up, listen. Nothing here is measured: every number comes from a Book.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.coldstart_inputs import Book
 from mayfly import profile
@@ -18,6 +20,9 @@ from startup import manifest
 from startup.run import SESSION, Stage
 from startup.vllm_plugin import shards
 
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / "profiles/configs"
+EXPERTS = re.compile(r'"(n_routed_experts|num_experts|num_local_experts)": *[1-9]')
 GOAL_MINUTES = 4.0
 GIB = 1.073741824
 SHARD_GB = 9.3  # K2.5's, where nobody has counted a model's
@@ -39,13 +44,17 @@ class ModelError(Exception):
 
 @dataclass(frozen=True)
 class Node:
-    """A profile on a machine. gb: all weights. pieces: shards, which the loader groups."""
+    """A profile on a machine.
+
+    gb: all weights. pieces: shards, which the loader groups. experts: a tensor for each of many.
+    """
 
     profile: str
     machine: str
     gpus: int
     gb: float
     pieces: int
+    experts: bool
     load_format: str
 
 
@@ -64,11 +73,25 @@ def nodes() -> list[Node]:
     found = []
     for name in profile.names():
         said = profile.load(name)
-        pieces = said.shards or math.ceil(said.size_gb / SHARD_GB)
-        for machine in said.machines:
-            gpus = MACHINES[machine].gpus
-            found.append(Node(name, machine, gpus, said.size_gb, pieces, said.engine.load_format))
+        plain = {
+            "profile": name,
+            "gb": said.size_gb,
+            "pieces": said.shards or math.ceil(said.size_gb / SHARD_GB),
+            "experts": said.config is None or has_experts(CONFIGS / said.config),
+            "load_format": said.engine.load_format,
+        }
+        found += [Node(machine=m, gpus=MACHINES[m].gpus, **plain) for m in said.machines]
     return found
+
+
+def has_experts(config: Path) -> bool:
+    return EXPERTS.search(config.read_text()) is not None
+
+
+def forks() -> bool:
+    """Whether the server's processes take over what the first one imported."""
+    own = (ROOT / "startup/mayfly-vllm.env").read_text()
+    return "VLLM_WORKER_MULTIPROC_METHOD=fork" in own.splitlines()
 
 
 class Start:
@@ -80,8 +103,11 @@ class Start:
         book: Book,
         without: Iterable[str] = (),
         stages: Sequence[Stage] = SESSION,
+        fork: bool | None = None,
     ) -> None:
+        """fork: None = as the product does."""
         self._node, self._book, self._stages = node, book, stages
+        self._forks = forks() if fork is None else fork
         self._has = {name: name not in set(without) for name in IMPROVEMENTS}
         self._seconds: dict[str, Callable[[], float]] = {
             "ram": lambda: book("stage_ram"),
@@ -96,7 +122,7 @@ class Start:
 
     def spans(self) -> list[Span]:
         """Everything that runs before `ready`, in the order of the graph. Seconds since create."""
-        boot = Span("boot", 0.0, self._book("boot") + self._book("stage_boot.sh"), "")
+        boot = Span("boot", 0.0, self._book("boot"), "")
         found = {"boot": boot}
         for stage in self._stages:
             if stage.late:
@@ -120,15 +146,24 @@ class Start:
             after = [*after, "weights"]
         because = max(after, key=lambda name: found[name].end)
         start = found[because].end
-        imported = start + self._book("imports")
-        if self._node.gpus > 1:
-            imported += self._book("ranks")
-        imports = Span("imports", start, imported, because)
+        imports = Span("imports", start, start + self._imports_s(), because)
         load = self._load(imports, found["weights"])
         kind = "warm_up_cached" if self._has["kernel caches"] else "warm_up_cold"
-        warm = Span("warm-up", load.end, load.end + self._book(kind), "load")
+        warm_s = self._book("repack") + self._book(kind)
+        warm = Span("warm-up", load.end, load.end + warm_s, "load")
         serve = Span("serve", warm.end, warm.end + self._book("listen"), "warm-up")
         return [imports, load, warm, serve]
+
+    def _imports_s(self) -> float:
+        """Of all processes, which come one after the other. The caches hold what vLLM found out
+        about the model, too."""
+        book = self._book
+        alone_s = book("imports_cached" if self._has["kernel caches"] else "imports_cold")
+        if self._forks:
+            alone_s += book("imports_forked") - book("imports_core")
+        if self._node.gpus == 1:
+            return alone_s
+        return alone_s + book("imports_forked" if self._forks else "imports_rank") + book("ranks")
 
     def _load(self, imports: Span, weights: Span) -> Span:
         """Group after group, each when the one before is done and its shards are there."""
@@ -146,10 +181,10 @@ class Start:
         if not self._has["weights in RAM"]:
             return self._node.gb / self._book("disk_load")
         kind = self._node.load_format if self._has["fast loader"] else "safetensors"
-        return self._node.gb / self._book(f"load_{kind}")
+        return self._node.gb / self._book(f"load_{kind}" + ("" if self._node.experts else "_dense"))
 
     def _driver_s(self) -> float:
-        ready_s = self._book("gpu_init_per_gpu") * self._node.gpus
+        ready_s = self._book("stage_driver") + self._book("gpu_init_per_gpu") * self._node.gpus
         if self._has["driver in the image"]:
             return ready_s
         return self._book("driver_upgrade") + ready_s
@@ -157,15 +192,15 @@ class Start:
     def _engine_s(self) -> float:
         cores = self._book(f"vcpus_{self._node.machine}")
         unpack_s = max(self._book("engine_part"), self._book("engine_cpu") / cores)
-        # Its parts come by gsutil, and beside the weights.
-        return self._book("engine_gb") / self._book("bucket_gsutil") + unpack_s
+        pull_s = self._book("engine_gb") / self._bucket_gb_s()
+        return self._book("stage_engine") + pull_s + unpack_s
 
     def _weights_s(self) -> float:
         # The engine comes through the same card at the same time.
-        gb = self._node.gb + self._book("engine_gb")
+        gb, rate = self._node.gb + self._book("engine_gb"), self._bucket_gb_s()
         if not self._has["weights in RAM"]:
-            return gb / min(self._bucket_gb_s(), self._book("disk_write"))
-        return gb / self._bucket_gb_s()
+            rate = min(rate, self._book("disk_write"))
+        return self._book("stage_engine") + gb / rate  # a puller's own start
 
     def _bucket_gb_s(self) -> float:
         if not self._has["parallel pull"]:

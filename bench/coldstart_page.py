@@ -12,6 +12,14 @@ numbers at the end of this page along the product's own stage graph (`startup/ru
 small machines, the rest is published by others. The raw files say when and how.
 """
 
+FORK = (
+    "`vllm serve` starts each further process afresh, and each imports everything again: the "
+    "engine core, then the ranks. Were they forked (`VLLM_WORKER_MULTIPROC_METHOD=fork`, as vLLM's "
+    "Python API does), it would come to {} minutes. That was not measured with the server, so it "
+    "is neither switched on nor claimed; `bench/cases/start-imports.json` and `start-fork.json` "
+    "would show it."
+)
+
 LEFT_OUT = """## What this leaves out
 
 - One rank alone was measured: no all-reduce, no NCCL with eight ranks, no vision tower. The figure
@@ -40,6 +48,7 @@ def page(said: dict[str, Any], picture: str) -> str:
         "## Every profile and machine\n\n" + overview(said["rows"]),
         "## The critical path\n\n" + paths(said["rows"]),
         "## What each improvement is worth\n\n" + improvements(main),
+        "## What was measured on the GPU\n\n" + starts(said["starts"]),
         LEFT_OUT.format(needle=said["needle_s"]).rstrip(),
         "## The numbers\n\n" + sources(said["rows"]),
     ]
@@ -52,7 +61,9 @@ def headline(row: dict[str, Any], goal: float) -> str:
         f"(every range at its best end {row['minutes_best']}, at its worst {row['minutes_worst']}; "
         f"the goal is {goal:g})."
     )
-    return text if not row["forbidden_by"] else f"{text} Not met: {row['forbidden_by']}."
+    if not row["forbidden_by"]:
+        return text
+    return f"{text} Not met: {row['forbidden_by']}. " + FORK.format(row["minutes_if_forked"])
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -89,19 +100,28 @@ def paths(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def starts(rows: list[dict[str, Any]]) -> str:
+    """A dash: the case was cut off before, or has no such part."""
+    keys = (
+        "load_begins",
+        "weights_took",
+        "model_took",
+        "compiled_took",
+        "graphs_took",
+        "listening",
+    )
+    head = ["case (one H100)", "imports", "weights", "model", "compile", "graphs", "listening, s"]
+    cells = [[r["case"], *(f"{r[k]:.1f}" if k in r else "-" for k in keys)] for r in rows]
+    return table(head, cells)
+
+
 def improvements(row: dict[str, Any]) -> str:
     whole, none = row["minutes_to_ready"], row["minutes_without_any"]
-    lines = [["all", f"{whole:.1f}", "", ""], ["none", f"{none:.1f}", "", ""]]
+    lines = [["all", f"{whole:.2f}", "", ""], ["none", f"{none:.2f}", "", ""]]
     for name, lacking in row["minutes_without"].items():
         only = row["minutes_with_only"][name]
-        lines.append(
-            [
-                name,
-                "",
-                f"{lacking:.1f} ({lacking - whole:+.1f})",
-                f"{only:.1f} ({only - none:+.1f})",
-            ]
-        )
+        without = f"{lacking:.2f} ({lacking - whole:+.2f})"
+        lines.append([name, "", without, f"{only:.2f} ({only - none:+.2f})"])
     head = ["Kimi K2.5 on a3-highgpu-8g, minutes", "", "all but this one", "this one alone"]
     return table(head, lines)
 
