@@ -63,7 +63,10 @@ def headline(row: dict[str, Any], goal: float) -> str:
     )
     if not row["forbidden_by"]:
         return text
-    return f"{text} Not met: {row['forbidden_by']}. " + FORK.format(row["minutes_if_forked"])
+    text += f" Not met: {row['forbidden_by']}."
+    if row["minutes_if_forked"] < row["minutes_to_ready"]:
+        text += " " + FORK.format(row["minutes_if_forked"])
+    return text
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
