@@ -77,6 +77,17 @@ def status(as_json: Json = False) -> None:
 
 
 @app.command()
+def cost(
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print one line a VM.")] = False,
+) -> None:
+    """Show what every VM that is gone has cost: by session, user, profile and month."""
+    from mayfly.commands import cost as command
+
+    command.run(as_json=as_json, as_csv=as_csv)
+
+
+@app.command()
 def logs(
     session: Session = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,

@@ -12,6 +12,7 @@ from typing import Any
 from mayfly.errors import FailedError
 
 FORMAT = 1
+NUMBERS = frozenset({"seconds", "usd", "usd_per_h"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,9 @@ def _problems(raw: Any) -> list[str]:
     for name in ("usd", "usd_per_h"):
         if raw.get(name) is not None and not _is_amount(raw[name]):
             found.append(f"{name} {raw[name]!r} is not an amount")
+    for name in sorted(names - NUMBERS - {"timeline"}):
+        if not isinstance(raw.get(name), str | None):
+            found.append(f"{name} {raw[name]!r} is not text")
     if not isinstance(raw.get("timeline"), list):
         found.append("timeline is not a list")
     return found

@@ -19,6 +19,9 @@ VM_PREFIX = "mayfly-"
 VM_TAG = "mayfly-vm"
 """The network tag that the IAP rule targets; every VM of ours carries it."""
 
+REAPER_ACCOUNT = "mayfly-reaper"
+"""The reaper's service account, up to its @."""
+
 API_KEY_SECRET = "mayfly-api-key"
 
 GUEST_PATH = "mayfly/"

@@ -10,12 +10,23 @@ from mayfly.cloud import Cloud
 from mayfly.errors import FailedError
 from mayfly.idle import PHASES, Verdict
 from reaper import claims
-from reaper.life import Ending, Known, Operation, is_over, parse_operation, tell
+from reaper.clock import Clock
+from reaper.history import recall
+from reaper.life import Ending, Known, Operation, is_over, is_told, parse_operation, tell
 from reaper.parallel import each
 from reaper.vm import Vm
 
 FORMAT = 1
 OPERATIONS = f"targetLink eq .*/instances/{names.VM_PREFIX}.*"
+
+
+@dataclass(frozen=True)
+class Books:
+    """Where they are kept, and the run that keeps them."""
+
+    cloud: Cloud
+    bucket: str
+    clock: Clock
 
 
 @dataclass(frozen=True)
@@ -31,69 +42,88 @@ class Look:
     error: str = ""
 
 
-def save(cloud: Cloud, bucket: str, looks: Iterable[Look], now: float) -> list[str]:
+def save(books: Books, looks: Iterable[Look]) -> list[str]:
     """Write down this tick's look at every VM; returns a line for each that could not be."""
+    cloud, bucket = books.cloud, books.bucket
 
     def write(look: Look) -> None:
         # A VM that is on its way out says nothing new: the decision that sent it there stays.
-        before = _load(cloud, bucket, look.vm.id) if look.verdict.end else None
-        known = _known(look, before, now)
+        before = _load(books, look.vm.id) if look.verdict.end else None
+        known = _known(look, before, books.clock.now())
         body = json.dumps({"format": FORMAT, **asdict(known)}).encode()
         cloud.storage.put(bucket, names.observation(look.vm.id), body)
 
-    done = each(looks, write)
+    done = each(looks, write, books.clock)
     return [f"observation: {error}" for _, error in done if isinstance(error, FailedError)]
 
 
 def close(
-    cloud: Cloud, bucket: str, alive: set[str], states: Mapping[str, Known]
+    books: Books, alive: set[str], states: Mapping[str, Known]
 ) -> tuple[list[str], list[str]]:
     """Write the record of every life that is over and has none; returns ids and error lines.
 
-    alive: ids that Compute listed. states: what the stacks' states know, by id, for a VM that
-    lived and died between two ticks. CloudError when operations or books cannot be listed.
+    alive: ids that Compute listed. states: what the stacks' states know, by id (by the VM's name
+    where a create was cut off), for a VM that lived and died between two ticks. CloudError when
+    operations or books cannot be listed.
     """
+    by_vm = _operations(books.cloud)
+    written = _ids(books, names.LEDGER_PREFIX)
+    seen = _ids(books, names.OBSERVATION_PREFIX)
+    over = sorted((seen | by_vm.keys()) - alive - (written - seen))
+
+    def write(vm_id: str) -> bool:
+        """True when this run wrote the record; the last look stays until there is one."""
+        new = False
+        if vm_id not in written:
+            record = _told(books, vm_id, by_vm.get(vm_id, []), states)
+            if record is None:
+                return False
+            name = names.ledger(vm_id)
+            put = books.cloud.storage.put(books.bucket, name, record, if_generation_match=0)
+            new = put is not None
+        books.cloud.storage.delete(books.bucket, names.observation(vm_id))
+        return new
+
+    done = each(over, write, books.clock)
+    errors = [f"ledger of VM {vm_id}: {e}" for vm_id, e in done if isinstance(e, FailedError)]
+    return [vm_id for vm_id, new in done if new is True], errors
+
+
+def _operations(cloud: Cloud) -> dict[str, list[Operation]]:
+    """All that Compute still has on VMs of ours, by the VM's number."""
     by_vm: dict[str, list[Operation]] = defaultdict(list)
     for raw in cloud.compute.operations(OPERATIONS):
         operation = parse_operation(raw)
         if operation is not None:
             by_vm[operation.vm_id].append(operation)
-    written = _ids(cloud, bucket, names.LEDGER_PREFIX)
-    seen = _ids(cloud, bucket, names.OBSERVATION_PREFIX)
-    over = sorted((seen | by_vm.keys()) - alive - (written - seen))
-
-    def write(vm_id: str) -> bool:
-        if vm_id not in written and not _record(cloud, bucket, vm_id, by_vm[vm_id], states):
-            return False
-        cloud.storage.delete(bucket, names.observation(vm_id))
-        return vm_id not in written
-
-    done = each([vm_id for vm_id in over if is_over(by_vm[vm_id])], write)
-    errors = [f"ledger of VM {vm_id}: {e}" for vm_id, e in done if isinstance(e, FailedError)]
-    return [vm_id for vm_id, new in done if new is True], errors
+    return dict(by_vm)
 
 
-def _record(
-    cloud: Cloud,
-    bucket: str,
-    vm_id: str,
-    operations: list[Operation],
-    states: Mapping[str, Known],
-) -> bool:
-    """Write one record, once. False: the VM is there after all (its zone was not listed)."""
-    known = _load(cloud, bucket, vm_id) or states.get(vm_id)
+def _told(
+    books: Books, vm_id: str, operations: list[Operation], states: Mapping[str, Known]
+) -> bytes | None:
+    """One VM's record; None while it cannot be written: Compute is at work on it, or has not
+    told how it ended, or the VM is there after all (its zone was not listed)."""
+    cloud, bucket = books.cloud, books.bucket
+    if not is_over(operations):
+        return None
+    known = _load(books, vm_id)
+    if not is_told(operations, known, books.clock.now()):
+        return None
     if known is None and not operations:
         raise FailedError("its last look is not understood, and no operation tells of it")
     zone = known.zone if known else operations[-1].zone
     if cloud.compute.instance(zone, vm_id) is not None:
-        return False
-    record = tell(vm_id, operations, known).to_json()
-    cloud.storage.put(bucket, names.ledger(vm_id), record, if_generation_match=0)
-    return True
+        return None
+    if known is None:
+        known = states.get(vm_id) or recall(cloud, bucket, operations)
+    if known is None:
+        known = states.get(operations[-1].vm)
+    return tell(vm_id, operations, known).to_json()
 
 
-def _ids(cloud: Cloud, bucket: str, prefix: str) -> set[str]:
-    found = (str(item["name"]) for item in cloud.storage.list(bucket, prefix))
+def _ids(books: Books, prefix: str) -> set[str]:
+    found = (str(item["name"]) for item in books.cloud.storage.list(books.bucket, prefix))
     return {name.removeprefix(prefix).removesuffix(".json") for name in found}
 
 
@@ -127,9 +157,9 @@ def _ending(look: Look, before: Ending | None) -> Ending | None:
     return Ending(kind=verdict.kind, reason=verdict.reason, operations=(look.operation,))
 
 
-def _load(cloud: Cloud, bucket: str, vm_id: str) -> Known | None:
+def _load(books: Books, vm_id: str) -> Known | None:
     """The last look at a VM; None when there is none that can be read (ours, but in a bucket)."""
-    blob = cloud.storage.get(bucket, names.observation(vm_id))
+    blob = books.cloud.storage.get(books.bucket, names.observation(vm_id))
     raw = dict(claims.mapping(blob.data)) if blob else {}
     if raw.pop("format", None) != FORMAT or raw.keys() != Known.__dataclass_fields__.keys():
         return None

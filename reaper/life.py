@@ -24,8 +24,12 @@ ENDS = frozenset(
 )
 STARTS = frozenset({"start", "resume", "compute.instances.automaticRestart"})
 SYSTEM = "system@google.com"
+CUT_OFF = "deleted by a run that was cut off before it wrote down why"
 # How late Compute may be with its own limit, and how far its clock may be from ours.
 DEADLINE_SLACK_S = 120.0
+# How long a list of operations may lack the one that ended a VM: lists lag, and a zone that does
+# not answer is left out of them. A record that was written too early could never be corrected.
+LISTED_WITHIN_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +103,16 @@ def is_over(operations: Iterable[Operation]) -> bool:
     return all(operation.ended is not None for operation in operations)
 
 
+def is_told(operations: Sequence[Operation], known: Known | None, now: float) -> bool:
+    """True once the operations say how it ended, or nothing has been heard of it for an hour."""
+    if _last_end(operations) is not None or any(_failed_inserts(operations)):
+        return True
+    heard = [operation.ended or operation.started for operation in operations]
+    if known is not None and known.seen_at is not None:
+        heard.append(known.seen_at)
+    return now - max(heard, default=0) > LISTED_WITHIN_S
+
+
 def tell(vm_id: str, operations: Sequence[Operation], known: Known | None) -> Record:
     """The record of a life that is over. Operations are those of this VM, in any order."""
     told = sorted(operations, key=lambda operation: operation.ended or operation.started)
@@ -115,7 +129,7 @@ def tell(vm_id: str, operations: Sequence[Operation], known: Known | None) -> Re
         layer=settings.get("layer"),
         session=settings.get("session") or names.session_of(name),
         profile=settings.get("profile"),
-        started_by=settings.get("started_by"),
+        started_by=settings.get("started_by") or _starter(told),
         machine=settings.get("machine"),
         provisioning=settings.get("provisioning"),
         created=rfc3339(_created(told, known)),
@@ -134,6 +148,16 @@ def tell(vm_id: str, operations: Sequence[Operation], known: Known | None) -> Re
 def _created(told: Sequence[Operation], known: Known | None) -> float | None:
     inserts = [operation.started for operation in told if operation.kind == INSERT]
     return inserts[0] if inserts else known.created_at if known else None
+
+
+def _failed_inserts(told: Iterable[Operation]) -> list[Operation]:
+    return [operation for operation in told if operation.kind == INSERT and operation.error]
+
+
+def _starter(told: Sequence[Operation]) -> str | None:
+    """Whose credentials asked for it, where its settings are lost."""
+    users = [operation.user for operation in told if operation.kind == INSERT]
+    return line(users[0]) if users and "@" in users[0] else None
 
 
 def _spans(told: Sequence[Operation], known: Known | None) -> list[tuple[float, float]]:
@@ -159,7 +183,7 @@ def _spans(told: Sequence[Operation], known: Known | None) -> list[tuple[float, 
 
 def _ender(told: Sequence[Operation], known: Known | None, seconds: float) -> tuple[str, str]:
     """Who, and one sentence why. The end of the last running span decides, not the clean-up."""
-    failed = [operation for operation in told if operation.kind == INSERT and operation.error]
+    failed = _failed_inserts(told)
     if failed:
         return "google", f"it was never started: {failed[0].error}"
     end = _last_end(told)
@@ -173,6 +197,8 @@ def _ender(told: Sequence[Operation], known: Known | None, seconds: float) -> tu
         return _by_itself(known)
     if ours and ending is not None:
         return "reaper", ending.reason
+    if end.user.startswith(f"{names.REAPER_ACCOUNT}@"):
+        return "reaper", ending.reason if ending else CUT_OFF
     if "@" in end.user and end.user != SYSTEM:
         return "user", f"{end.kind} by {end.user}"
     life_s = known.max_life_s if known else None

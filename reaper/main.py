@@ -9,9 +9,13 @@ from typing import Any
 import functions_framework
 
 from mayfly.cloud import connect
+from mayfly.cloud.http import Retry
 from mayfly.errors import MayflyError
 from reaper.settings import from_environment
 from reaper.tick import tick as run_tick
+
+# A run must see every VM though Compute answers slowly: what fails, the next run tries again.
+RETRY = Retry(tries=3, first_delay_s=0.5, answer_s=15)
 
 
 @functions_framework.http
@@ -22,7 +26,7 @@ def tick(request: object) -> tuple[dict[str, Any], int]:
     """
     try:
         settings = from_environment(os.environ)
-        report = asdict(run_tick(connect(settings.project), settings))
+        report = asdict(run_tick(connect(settings.project, RETRY), settings))
     except MayflyError as error:
         _log("ERROR", {"error": str(error)})
         return {"error": str(error)}, 500

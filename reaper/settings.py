@@ -11,7 +11,8 @@ REQUIRED = ("MAYFLY_PROJECT", "MAYFLY_STATE_BUCKET", "MAYFLY_FOUNDATION_STACK")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """tick_s: seconds one run may take, below the function's own timeout of 600.
+    """tick_s: seconds one run may take. Below the scheduler's 300, or a long destroy would hold the
+    only instance when the next look is due, and so delay a delete.
 
     stale_lock_s: age in seconds from which a state lock counts as left behind; the longest `up`.
     """
@@ -19,28 +20,31 @@ class Settings:
     project: str
     state_bucket: str
     foundation_stack: str
-    tick_s: float = 540
+    tick_s: float = 270
     stale_lock_s: float = 3600
 
     @property
     def grace_s(self) -> float:
-        """How long a destroy that must stop may take for that: 27 s of the usual run."""
+        """How long a destroy that must stop may take for that: 13.5 s of the usual run."""
         return self.tick_s / 20
 
     @property
     def least_destroy_s(self) -> float:
-        """The shortest time that a destroy is worth starting in: 27 s of the usual run."""
+        """The shortest time that a destroy is worth starting in: 13.5 s of the usual run."""
         return self.tick_s / 20
 
     @property
-    def lease_s(self) -> float:
-        """How long the lease holds if nobody gives it back: longer than the run, 600 s usually."""
-        return self.tick_s * 10 / 9
+    def look_s(self) -> float:
+        """How long into a run VMs are asked what they say of themselves: 90 s of the usual run.
+
+        Where Compute answers too slowly for that, the rest are judged by its list alone.
+        """
+        return self.tick_s / 3
 
     @property
     def gone_within_s(self) -> float:
         """How long a run waits for the VMs it ended; a GPU VM takes up to two minutes."""
-        return min(150.0, self.tick_s / 2)
+        return min(120.0, self.tick_s / 2)
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:

@@ -64,13 +64,17 @@ def name_of(object_name: str) -> str | None:
 def parse(name: str, data: bytes) -> Stack:
     """Read a checkpoint, compressed or not; StateError when it is none."""
     try:
-        text = gzip.decompress(data) if data.startswith(GZIP) else data
-        latest = json.loads(text)["checkpoint"].get("latest") or {}
+        latest = json.loads(plain(data))["checkpoint"].get("latest") or {}
         resources = list(latest.get("resources") or [])
         pending = [entry["resource"] for entry in latest.get("pending_operations") or []]
         return _read(name, resources, pending)
     except UNREADABLE as error:
         raise StateError(f"stack {name}: its state cannot be read: {error!r}") from error
+
+
+def plain(data: bytes) -> bytes:
+    """What the engine wrote, which its backend may have compressed; one of UNREADABLE if broken."""
+    return gzip.decompress(data) if data.startswith(GZIP) else data
 
 
 def _read(name: str, resources: list[dict[str, Any]], pending: list[dict[str, Any]]) -> Stack:

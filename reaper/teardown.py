@@ -20,6 +20,7 @@ from reaper.stack import Stack, StateError, name_of, parse
 
 # Each is an engine and two plugins in the function's 4 GiB.
 AT_ONCE = 2
+LEASE_SPARE_S = 5.0
 
 
 @dataclass
@@ -51,11 +52,12 @@ class Work:
     done: Done
 
 
-def read_stacks(cloud: Cloud, settings: Settings, busy: set[str]) -> tuple[list[Stack], list[str]]:
+def read_stacks(yard: Yard, busy: set[str]) -> tuple[list[Stack], list[str]]:
     """Stacks that the reaper may destroy, and a line for each state that cannot be read.
 
     busy: sessions whose VM lives; their states are not read. CloudError when none can be listed.
     """
+    cloud, settings, clock = yard.cloud, yard.settings, yard.clock
     prefix = names.stack_state("").removesuffix(".json")
     found = {
         name_of(str(i["name"])): str(i["name"])
@@ -77,7 +79,7 @@ def read_stacks(cloud: Cloud, settings: Settings, busy: set[str]) -> tuple[list[
             raise FailedError(str(error)) from error
 
     stacks, errors = [], []
-    for _, stack in each(sorted(wanted), read):
+    for _, stack in each(sorted(wanted), read, clock):
         if isinstance(stack, FailedError):
             errors.append(str(stack))
         elif stack is not None and not leave_stack(stack, settings.foundation_stack):
@@ -94,7 +96,9 @@ def tear_down(yard: Yard, stacks: Iterable[Stack], reasons: Mapping[str, str], d
     if not gone:
         return
     bucket = yard.settings.state_bucket
-    lease = acquire(yard.cloud, bucket, yard.clock.now(), yard.settings.lease_s)
+    # As long as this run can last, and no longer: the next one must not wait for a killed one.
+    lease_s = max(yard.clock.left_s(), 0) + LEASE_SPARE_S
+    lease = acquire(yard.cloud, bucket, yard.clock.now(), lease_s)
     if lease is None:
         done.postponed += [(stack.name, "another run of the reaper is at work") for stack in gone]
         return
@@ -113,7 +117,8 @@ def _vm_is_gone(cloud: Cloud, stack: Stack, done: Done) -> bool:
     try:
         for machine in stack.machines:
             if not machine.name or not machine.zone:
-                continue
+                done.postponed.append((stack.name, "its state does not say where its VM is"))
+                return False
             found = cloud.compute.instance(machine.zone, machine.name)
             if found is None:
                 continue

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from mayfly.errors import FailedError
 from mayfly.idle import rfc3339
 from reaper import books, observe
 from reaper.act import delete
-from reaper.books import Look
+from reaper.books import Books, Look
 from reaper.clock import Clock
 from reaper.decide import judge
 from reaper.life import Known
@@ -22,13 +22,20 @@ from reaper.stack import Stack
 from reaper.teardown import Done, Yard, read_stacks, tear_down
 from reaper.vm import Vm
 
-POLL_S = 1.0
+# A GPU VM takes up to two minutes to go. The looks for it grow rarer, and rarer still where many
+# go at once: Compute counts every read against the project's quota.
+FIRST_POLL_S, LAST_POLL_S, POLL_GROWTH = 1.0, 10.0, 1.5
+POLLS_PER_S = 5
+TOO_SLOW = "Compute answers too slowly for every VM to be asked"
 ENGINE_ROOT = Path(tempfile.gettempdir(), "mayfly-engine")
 
 
 @dataclass
 class Report:
-    """What a run found and did. `postponed` entries are {"stack", "reason"}; errors are lines."""
+    """What a run found and did. `postponed` entries are {"stack", "reason"}; errors are lines.
+
+    calls: requests sent, repeats included; pages: those that read a page of a list.
+    """
 
     vms: list[dict[str, Any]] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
@@ -37,6 +44,7 @@ class Report:
     ledger: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     calls: int = 0
+    pages: int = 0
 
 
 def tick(cloud: Cloud, settings: Settings, engine_root: Path = ENGINE_ROOT) -> Report:
@@ -45,22 +53,28 @@ def tick(cloud: Cloud, settings: Settings, engine_root: Path = ENGINE_ROOT) -> R
     Deletes go out before anything else, and wait for nothing: not for a lock, a state, a lease.
     """
     clock = Clock(settings.tick_s)
+    yard = Yard(cloud, settings, clock, engine_root)
     seen = observe.listed(cloud, settings.state_bucket)
     report = Report(errors=seen.errors)
-    looks = _end(cloud, seen.vms, clock.now(), report)
+    looks = _end(yard, seen.vms, report)
     report.vms = [_row(look) for look in looks]
-    report.errors += books.save(cloud, settings.state_bucket, looks, clock.now())
-    _clean_up(Yard(cloud, settings, clock, engine_root), looks, report)
-    report.calls = cloud.calls
+    report.errors += books.save(Books(cloud, settings.state_bucket, clock), looks)
+    _clean_up(yard, looks, report)
+    report.calls, report.pages = cloud.calls, cloud.pages
     return report
 
 
-def _end(cloud: Cloud, vms: list[Vm], now: float, report: Report) -> list[Look]:
+def _end(yard: Yard, vms: list[Vm], report: Report) -> list[Look]:
     """Look closer, judge, send the delete: each VM by itself, so that none waits for another."""
+    cloud, clock = yard.cloud, yard.clock
+    stop_asking_at_left_s = clock.left_s() - yard.settings.look_s
 
     def end(vm: Vm) -> Look:
-        whole = observe.closer(cloud, vm)
-        verdict = judge(whole, now)
+        if clock.left_s() < stop_asking_at_left_s:
+            whole = replace(vm, attributes_error=TOO_SLOW)
+        else:
+            whole = observe.closer(cloud, vm)
+        verdict = judge(whole, clock.now())
         if not verdict.end:
             return Look(whole, verdict, None)
         try:
@@ -75,6 +89,7 @@ def _end(cloud: Cloud, vms: list[Vm], now: float, report: Report) -> list[Look]:
             continue
         looks.append(look)
         report.errors += [text for text in (look.vm.attributes_error, look.error) if text]
+    report.errors = list(dict.fromkeys(report.errors))
     report.deleted = [look.vm.name for look in looks if look.operation is not None]
     return looks
 
@@ -84,11 +99,12 @@ def _clean_up(yard: Yard, looks: list[Look], report: Report) -> None:
     busy = {look.vm.session for look in looks if not look.verdict.end}
     stacks: list[Stack] = []
     with _noting(report):
-        stacks, errors = read_stacks(yard.cloud, yard.settings, busy)
+        stacks, errors = read_stacks(yard, busy)
         report.errors += errors
     alive = {look.vm.id for look in looks} - _wait_until_gone(yard, looks)
     with _noting(report):
-        written, errors = books.close(yard.cloud, yard.settings.state_bucket, alive, _by_id(stacks))
+        kept = Books(yard.cloud, yard.settings.state_bucket, yard.clock)
+        written, errors = books.close(kept, alive, _by_id(stacks))
         report.ledger += written
         report.errors += errors
     done = Done()
@@ -114,14 +130,17 @@ def _wait_until_gone(yard: Yard, looks: list[Look]) -> set[str]:
     """Ids of the VMs that this run ended and that are gone; the next run sees to the rest."""
     waiting = {look.vm.id: look.vm for look in looks if look.verdict.end and not look.error}
     gone: set[str] = set()
-    stop_at_left_s = yard.clock.left_s() - yard.settings.gone_within_s
+    left_s = yard.clock.left_s()
+    stop_at_left_s = max(left_s - yard.settings.gone_within_s, left_s / 2)
+    pause_s = FIRST_POLL_S
     while waiting:
         asked = each(list(waiting.values()), lambda vm: yard.cloud.compute.instance(vm.zone, vm.id))
         gone |= {vm.id for vm, found in asked if found is None}
         waiting = {vm_id: vm for vm_id, vm in waiting.items() if vm_id not in gone}
         if not waiting or yard.clock.left_s() < stop_at_left_s:
             break
-        yard.clock.wait(POLL_S)
+        yard.clock.wait(max(pause_s, len(waiting) / POLLS_PER_S))
+        pause_s = min(pause_s * POLL_GROWTH, LAST_POLL_S)
     return gone
 
 
@@ -135,11 +154,12 @@ def _lives(stack: Stack, looks: list[Look], alive: set[str]) -> bool:
 
 
 def _by_id(stacks: list[Stack]) -> dict[str, Known]:
+    """What the states know of their VMs; by name where a create was cut off before its number."""
     return {
-        machine.id: Known(name=machine.name, zone=machine.zone, settings=machine.settings)
+        known: Known(name=machine.name, zone=machine.zone, settings=machine.settings)
         for stack in stacks
         for machine in stack.machines
-        if machine.id
+        if (known := machine.id or machine.name)
     }
 
 

@@ -79,7 +79,8 @@ class Compute:
         params: dict[str, str | int] = {"filter": filter, "returnPartialSuccess": "true"}
         while True:
             url = f"{self._project_url}/aggregated/{kind}"
-            page = self._http.send(Call(method="GET", url=url, params=params)).json()
+            call = Call(method="GET", url=url, params=params, page=True)
+            page = self._http.send(call).json()
             for scope in page.get("items", {}).values():
                 yield from scope.get(kind, [])
             token = page.get("nextPageToken")

@@ -25,6 +25,11 @@ class Cloud:
         """Requests sent so far, repeats included."""
         return self._http.calls
 
+    @property
+    def pages(self) -> int:
+        """Those of them that asked for a page of a list."""
+        return self._http.pages
+
     def ask(self, method: str, product: str, path: str, body: Any = None) -> Any:
         """Make one call that has no method of its own; returns the parsed JSON.
 

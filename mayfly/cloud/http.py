@@ -24,15 +24,22 @@ RETRIED = frozenset({429, 500, 502, 503, 504})
 
 @dataclass(frozen=True)
 class Retry:
-    """How often a call that may be repeated is tried, and the first wait; each wait doubles."""
+    """How often a call that may be repeated is tried, and the first wait; each wait doubles.
+
+    answer_s: how long Google may be silent before a try has failed.
+    """
 
     tries: int = 4
     first_delay_s: float = 0.5
+    answer_s: float = READ_TIMEOUT_S
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One request. repeatable: doing it twice leaves what doing it once leaves."""
+    """One request. repeatable: doing it twice leaves what doing it once leaves.
+
+    page: it reads one page of a list.
+    """
 
     method: str
     url: str
@@ -41,6 +48,7 @@ class Call:
     data: bytes | None = None
     content_type: str | None = None
     stream: bool = False
+    page: bool = False
     repeatable: bool = True
 
     def __str__(self) -> str:
@@ -80,12 +88,17 @@ class Http:
         self._session.mount("http://", adapter)
         self._retry = retry or Retry()
         self._count_lock = threading.Lock()
-        self._calls = 0
+        self._calls = self._pages = 0
 
     @property
     def calls(self) -> int:
         """Requests sent so far, repeats included."""
         return self._calls
+
+    @property
+    def pages(self) -> int:
+        """Those of them that asked for a page of a list."""
+        return self._pages
 
     def send(self, call: Call, *, allow: frozenset[int] = frozenset()) -> Answer:
         """Send one call. A status of 400 or more raises CloudError, unless `allow` holds it."""
@@ -110,6 +123,7 @@ class Http:
     def _once(self, call: Call) -> requests.Response:
         with self._count_lock:
             self._calls += 1
+            self._pages += call.page
         try:
             return self._session.request(
                 call.method,
@@ -119,7 +133,7 @@ class Http:
                 data=call.data,
                 headers={"Content-Type": call.content_type} if call.content_type else None,
                 stream=call.stream,
-                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+                timeout=(CONNECT_TIMEOUT_S, self._retry.answer_s),
             )
         except requests.RequestException as error:
             raise CloudError(0, UNREACHABLE, f"{call}: no answer: {error}") from error

@@ -98,7 +98,8 @@ class Storage:
         params: dict[str, str | int] = {"prefix": prefix}
         url = f"{self._base}b/{quote(bucket, safe='')}/o"
         while True:
-            page = self._http.send(Call(method="GET", url=url, params=params)).json()
+            call = Call(method="GET", url=url, params=params, page=True)
+            page = self._http.send(call).json()
             yield from page.get("items", [])
             token = page.get("nextPageToken")
             if not token:

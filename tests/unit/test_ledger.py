@@ -58,6 +58,7 @@ def test_cost_is_seconds_times_rate(seconds: float, rate: float | None, expected
         ({"seconds": -1}, "seconds -1"),
         ({"usd": True}, "usd True"),
         ({"usd_per_h": float("inf")}, "usd_per_h inf"),
+        ({"created": 20261123}, "created 20261123 is not text"),
         ({"timeline": "driver"}, "timeline is not a list"),
         ({"colour": "red"}, "unknown key 'colour'"),
     ],
