@@ -9,7 +9,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # A setting of NCCL's, or a path into the plugin. Ours alone uses NCCL here, so any NCCL line goes.
 readonly pattern='/gib(/|$|[^A-Za-z0-9_-])|(^|[^A-Za-z0-9_])NCCL_[A-Za-z0-9_]+ *='
 # A word of systemd's Environment= and DefaultEnvironment=, quoted or not.
-readonly word="[\"']?(NCCL_[A-Za-z0-9_]+=|[A-Z_]+=[^\"' ]*/gib)[^\"' ]*[\"']?"
+readonly setting="(NCCL_[A-Za-z0-9_]+=|[A-Z_]+=[^\"' ]*/gib)"
+readonly word="\"$setting[^\"]*\"|'$setting[^']*'|$setting[^\"' ]*"
+# Without such words; where nothing is left, without the line: an empty one means "forget those before".
+readonly drop_words="/Environment *=/{\\@$word@{s@@@g;/=[[:space:]]*\$/d}}"
 
 drop() {
   if [[ -e "$1" || -L "$1" ]]; then
@@ -49,7 +52,7 @@ clean_systemd() {
   local base file names name
   for base in "$root"/etc "$root"/run "$root"/usr/lib "$root"/usr/local/lib; do
     for file in "$base"/systemd/system.conf "$base"/systemd/system.conf.d/*.conf "$base"/systemd/system/service.d/*.conf; do
-      edit "$file" "/Environment *=/s@$word@@g" || continue
+      edit "$file" "$drop_words" || continue
     done
     for file in "$base"/systemd/system-environment-generators/*; do
       if grep -qE "$pattern" "$file"; then drop "$file"; fi

@@ -81,6 +81,26 @@ def test_all_forms_at_once_are_taken_out(run):
     assert (stage.exit, after.exit) == (0, 0), stage.text + after.text
 
 
+def test_stage_leaves_no_empty_environment_line_where_gib_was_all_of_it(run):
+    """To systemd an empty one means: forget those before. Others' settings would go with gIB's."""
+    folder = "/etc/systemd/system/service.d"
+    probe = "[Service]\\nType=oneshot\\nRemainAfterExit=yes\\nExecStart=/usr/bin/env\\n"
+    words = "\\x27NCCL_NET=gIB\\x27 OWN_B=2 \"NCCL_DEBUG=a b\""
+    commands = [
+        f"mkdir -p {folder} && printf '[Service]\\nEnvironment=OWN_A=1\\n' >{folder}/10.conf",
+        f"printf '[Service]\\nEnvironment={words}\\n' >{folder}/20.conf",
+        f"printf '{probe}' >/etc/systemd/system/probe.service",
+        STAGE,
+        "systemctl start probe && journalctl -u probe -n 50 -o cat --no-pager",
+    ]
+
+    *_, stage, said = run(commands, settings={"gib": "service.d"}, image=TREES)
+
+    assert stage.exit == 0, stage.text
+    assert {"OWN_A=1", "OWN_B=2"} <= set(said.text.splitlines())
+    assert "NCCL_" not in said.text
+
+
 @pytest.mark.parametrize("broken", ["ldconfig", "systemctl"])
 def test_stage_is_red_when_its_check_cannot_look(run, broken):
     """A check that takes its own failure for "clean" lets NCCL find out ten minutes later."""
