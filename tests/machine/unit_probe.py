@@ -14,6 +14,7 @@ from pathlib import Path
 
 TIMEOUT_S = 3
 CLONE_NEWUSER = 0x10000000
+IO_URING_SETUP = 425
 METADATA = "http://169.254.169.254/computeMetadata/v1/instance/service-accounts/default/token"
 PATHS = {
     "weights": "/mnt/mayfly/weights/model-00001-of-000064.safetensors",
@@ -87,6 +88,13 @@ def new_namespace():
         raise OSError(code, os.strerror(code))
 
 
+def ring():
+    """io_uring, whose calls no filter sees; without parameters the kernel makes none."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(IO_URING_SETUP, 1, None) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
 def main():
     found = {
         "token": attempt(token),
@@ -96,6 +104,7 @@ def main():
         "localhost": attempt(dial, "127.0.0.1", 9000),
         "packets": attempt(socket.socket, socket.AF_PACKET, socket.SOCK_RAW),
         "namespace": attempt(new_namespace),
+        "ring": attempt(ring),
         "own program": attempt(run_own),
     }
     found |= {f"write {name}": attempt(write, path) for name, path in PATHS.items()}

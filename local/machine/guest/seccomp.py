@@ -20,11 +20,13 @@ _NUMBERS = {
         **{"socket": 41, "connect": 42, "sendto": 44, "sendmsg": 46, "sendmmsg": 307},
         **{"clone": 56, "unshare": 272, "setns": 308, "clone3": 435, "syslog": 103},
         **{"chmod": 90, "fchmod": 91, "fchmodat": 268, "fchmodat2": 452},
+        "io_uring_setup": 425,
     },
     "aarch64": {
         **{"socket": 198, "connect": 203, "sendto": 206, "sendmsg": 211, "sendmmsg": 269},
         **{"clone": 220, "unshare": 97, "setns": 268, "clone3": 435, "syslog": 116},
         **{"fchmod": 52, "fchmodat": 53, "fchmodat2": 452},
+        "io_uring_setup": 425,
     },
 }
 NUMBERS = _NUMBERS[_MACHINE]
@@ -108,11 +110,15 @@ def native_only() -> list[Instruction]:
 
 
 def ask_for_addresses() -> list[Instruction]:
-    """The calls that name a peer; `send` on a connected socket does not and is not slowed."""
+    """The calls that name a peer; `send` on a connected socket does not and is not slowed.
+
+    What a ring asks of the kernel no filter sees: there is none, as with kernel.io_uring_disabled.
+    """
     named = [argument(4), (_EQUAL, 0, 1, 0), argument(4, high=True), (_EQUAL, 1, 0, 0)]
     to = [*named, *always(_ASK), *always(_ALLOW)]
     rest = [on(name, always(_ASK)) for name in ("connect", "sendmsg", "sendmmsg")]
-    return [*on("sendto", to), *(item for part in rest for item in part)]
+    ring = on("io_uring_setup", always(error(_EPERM)))
+    return [*on("sendto", to), *(item for part in rest for item in part), *ring]
 
 
 def foreign_passes(body: list[Instruction]) -> list[Instruction]:
