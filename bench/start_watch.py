@@ -163,7 +163,7 @@ def _looks(settings: dict[str, str], told: dict[str, str], work: Any) -> dict[st
         at = time.monotonic() - began
         if at >= dog.limits.idle_s / 3 and worker.ident is None:
             worker.start()
-        busy = metrics(0.0)
+        busy = bool(metrics(0.0))
         verdict = dog.look()
         rows.append(
             {

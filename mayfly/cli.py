@@ -116,6 +116,27 @@ def connect(
 
 
 @app.command()
+def keep(
+    span: Annotated[str, typer.Argument(help="How long from now, e.g. 90m or 2h.")] = "",
+    session: Session = "",
+    release: Annotated[bool, typer.Option("--release", help="Give it back now.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Keep a session though it is idle, within its deadline and budget."""
+    from mayfly.commands import keep as command
+
+    command.run(span, session, release=release, as_json=as_json)
+
+
+@app.command("idle")
+def idle_(session: Session = "", as_json: Json = False) -> None:
+    """Say why a session is or is not idle, and when it ends."""
+    from mayfly.commands import idle as command
+
+    command.run(session, as_json=as_json)
+
+
+@app.command()
 def down(
     session: Session = "",
     all_sessions: Annotated[bool, typer.Option("--all", help="Every session and seed.")] = False,

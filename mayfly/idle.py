@@ -7,6 +7,7 @@ stretch it to the deadline, never past it.
 """
 
 import calendar
+import json
 import math
 import re
 import time
@@ -55,6 +56,22 @@ class Observation:
     heartbeat_at: float | None
     active_at: float | None
     lease_until: float | None
+
+
+@dataclass(frozen=True)
+class Lease:
+    """`leases/<session>`: somebody's wish to keep a VM, within its deadline.
+
+    until: Unix seconds. vm_id: the VM that is meant; None = whichever bears the session's name.
+    """
+
+    until: float
+    by: str
+    vm_id: str | None
+
+    def holds(self, vm_id: str | None) -> bool:
+        """False for another VM: a lease must not outlive its own into the next session."""
+        return self.vm_id is None or vm_id is None or self.vm_id == vm_id
 
 
 @dataclass(frozen=True)
@@ -109,6 +126,20 @@ def parse_observation(
         active_at=_past(claims.get("active_at"), now),
         lease_until=lease,
     )
+
+
+def parse_lease(data: bytes) -> Lease | None:
+    """What a lease's file says; None for anything malformed. Never raises."""
+    if len(data) > MAX_CLAIM_BYTES:
+        return None
+    try:
+        raw = json.loads(data)
+        until, by, vm_id = parse_time(raw["until"]), raw.get("by"), raw.get("vm_id")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    if until is None or not isinstance(vm_id, str | None):
+        return None
+    return Lease(until, by if isinstance(by, str) else "", vm_id)
 
 
 def parse_time(text: object) -> float | None:

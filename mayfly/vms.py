@@ -136,23 +136,39 @@ def claims(cloud: Cloud, vm: Vm) -> dict[str, str] | None:
     return cloud.compute.guest_attributes(vm.zone, vm.name, names.GUEST_PATH)
 
 
-def lease_until(cloud: Cloud, vm: Vm) -> float | None:
-    """When the session's lease ends, Unix seconds; None when there is none that can be read."""
+@dataclass(frozen=True)
+class Look:
+    """What the watchdog says of its last look: who was at work last, what it cannot see."""
+
+    active: str
+    unknown: str
+
+
+def parse_look(claim: str) -> Look:
+    """The claim `look`, harmless to a terminal; empty where it is malformed."""
+    try:
+        raw = json.loads(claim)
+        texts = [raw[key] if isinstance(raw[key], str) else "" for key in ("active", "unknown")]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return Look("", "")
+    return Look(printable(texts[0]), printable(texts[1]))
+
+
+def lease(cloud: Cloud, vm: Vm) -> idle.Lease | None:
+    """The lease that holds this VM or held it; None when there is none that can be read."""
     bucket = vm.settings.get("state_bucket")
     blob = cloud.storage.get(str(bucket), names.lease(vm.session)) if bucket else None
-    if blob is None:
-        return None
-    try:
-        return seconds(str(json.loads(blob.data)["until"]))
-    except (ValueError, KeyError, TypeError):
-        return None
+    found = idle.parse_lease(blob.data) if blob is not None else None
+    return found if found is not None and found.holds(vm.id) else None
 
 
 def look(cloud: Cloud, vm: Vm) -> tuple[idle.Observation, dict[str, str]]:
     """One look at a VM, as the rule wants it, and the raw claims."""
     said = claims(cloud, vm)
     now = time.time()
-    observed = idle.parse_observation(vm.status, vm.created_at, said, lease_until(cloud, vm), now)
+    held = lease(cloud, vm)
+    until = held.until if held is not None else None
+    observed = idle.parse_observation(vm.status, vm.created_at, said, until, now)
     return observed, said or {}
 
 

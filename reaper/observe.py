@@ -7,7 +7,6 @@ from mayfly import idle, names
 from mayfly.cloud import Cloud, CloudError
 from mayfly.errors import FailedError
 from reaper import vm
-from reaper.claims import mapping
 from reaper.parallel import each
 
 
@@ -38,7 +37,7 @@ def listed(cloud: Cloud, state_bucket: str) -> Listed:
         errors.append(f"leases: {error}")
         found = [replace(one, lease_known=False) for one in found]
     else:
-        found = [replace(one, lease_until=leases.get(one.session)) for one in found]
+        found = [replace(one, lease_until=_until(leases.get(one.session), one)) for one in found]
     return Listed(found, errors)
 
 
@@ -53,20 +52,24 @@ def closer(cloud: Cloud, one: vm.Vm) -> vm.Vm:
 
 def _leases(
     cloud: Cloud, bucket: str, sessions: Iterable[str], errors: list[str]
-) -> dict[str, float]:
-    """Unix seconds by session. One that is garbled counts for nothing, and is an error line."""
+) -> dict[str, idle.Lease]:
+    """By session. One that is garbled counts for nothing, and is an error line."""
     wanted = {names.lease(session): session for session in sessions}
     if not wanted:
         return {}
     there = [str(item["name"]) for item in cloud.storage.list(bucket, names.LEASE_PREFIX)]
     mine = [name for name in there if name in wanted]
-    leases: dict[str, float] = {}
+    leases: dict[str, idle.Lease] = {}
     for name, blob in each(mine, lambda name: cloud.storage.get(bucket, name)):
         if isinstance(blob, FailedError):
             raise blob
-        until = idle.parse_time(mapping(blob.data).get("until")) if blob else None
-        if until is not None:
-            leases[wanted[name]] = until
+        lease = idle.parse_lease(blob.data) if blob else None
+        if lease is not None:
+            leases[wanted[name]] = lease
         elif blob is not None:
             errors.append(f"{name} is not understood; it does not count")
     return leases
+
+
+def _until(lease: idle.Lease | None, one: vm.Vm) -> float | None:
+    return lease.until if lease is not None and lease.holds(one.id) else None

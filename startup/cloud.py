@@ -7,10 +7,12 @@ the content; exit status 4 says "there is no such thing", 5 "no right to it".
 
 import base64
 import contextlib
+import functools
 import http.client
 import json
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -40,8 +42,7 @@ def fetch(
 ) -> bytes:
     """The body of a 2xx answer within timeout_s in all; anything else is a CloudError."""
     parts = urllib.parse.urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
+    connection = _connection(parts, timeout_s)
     path = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
     try:
         connection.connect()
@@ -60,6 +61,19 @@ def fetch(
         said = " ".join(body[:300].decode("utf-8", "replace").split())
         raise CloudError(response.status, f"{parts.netloc} says {response.status}: {said}")
     return body
+
+
+def _connection(parts: urllib.parse.SplitResult, timeout_s: float) -> http.client.HTTPConnection:
+    host = parts.hostname or ""
+    if parts.scheme == "https":
+        return http.client.HTTPSConnection(host, parts.port, timeout=timeout_s, context=_tls())
+    return http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Made once: reading the machine's certificates takes longer than the rest of a call."""
+    return ssl.create_default_context()
 
 
 @contextlib.contextmanager
@@ -82,6 +96,11 @@ def _deadline(sock: socket.socket, timeout_s: float) -> Iterator[None]:
 def _instance(path: str) -> str:
     host = os.environ.get("GCE_METADATA_HOST") or "metadata.google.internal"
     return f"http://{host}/computeMetadata/v1/instance/{path}"
+
+
+def instance_id() -> str:
+    """This VM's number, as Compute knows it."""
+    return fetch(_instance("id"), headers=FLAVOR, timeout_s=3).decode("ascii", "replace")
 
 
 def publish(key: str, value: str, *, tries: int = 3, timeout_s: float = 3) -> bool:

@@ -1,15 +1,14 @@
 """What the watchdog can see: vLLM's counters, people and work on SSH, a seed's progress.
 
-A probe is called once a sample and answers True (activity since the last call), False (none) or
-raises UnknownError (could not look). The first call only takes the baseline. What it needs
-between calls it keeps in `memory`, plain JSON: a restarted watchdog does not start afresh.
+A probe is called once a sample. It answers what was at work since the last call, in a few words,
+or "" for nothing; UnknownError: it could not look. The first call only takes the baseline. What it
+needs between calls it keeps in `memory`, plain JSON: a restarted watchdog does not start afresh.
 Only changes count, never the clock: a wall clock that jumps makes no activity.
 """
 
 import os
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from startup import cloud, paths
@@ -23,10 +22,6 @@ COUNTERS = (
 METRIC = re.compile(r"^(vllm:[a-z_]+)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 METRICS_TIMEOUT_S = 5.0
 
-# An open but silent editor server stays below both; an scp at 128 kbit/s is above the second.
-BUSY_CPU_FRACTION = 0.05
-BUSY_IO_BYTES_PER_S = 16_000.0
-
 
 class UnknownError(Exception):
     """Neither idle nor active: the probe could not look, and why."""
@@ -36,7 +31,7 @@ class NoAnswerError(UnknownError):
     """vLLM itself does not answer, or says that it cannot."""
 
 
-Probe = Callable[[float], bool]
+Probe = Callable[[float], str]
 
 
 class Metrics:
@@ -46,7 +41,7 @@ class Metrics:
         self._url = f"http://127.0.0.1:{port}/metrics"
         self._memory = memory
 
-    def __call__(self, elapsed_s: float) -> bool:
+    def __call__(self, elapsed_s: float) -> str:
         try:
             text = cloud.fetch(self._url, timeout_s=METRICS_TIMEOUT_S).decode("utf-8", "replace")
         except cloud.CloudError as error:
@@ -55,12 +50,12 @@ class Metrics:
         before = self._memory.get("counters")
         now = [sums[name] for name in COUNTERS]
         self._memory["counters"] = now
-        if any(sums[name] > 0 for name in GAUGES):
-            return True
-        if before is None:
-            return False
+        running, waiting = (sums[name] for name in GAUGES)
+        if running > 0 or waiting > 0:
+            return f"{running:.0f} requests running, {waiting:.0f} waiting"
         # A counter below its last value has started again: what it shows then is new.
-        return any(n > b or 0 < n < b for n, b in zip(now, before, strict=True))
+        moved = before and any(n > b or 0 < n < b for n, b in zip(now, before, strict=True))
+        return "a request was served" if moved else ""
 
 
 def parse_metrics(text: str) -> dict[str, float]:
@@ -81,104 +76,44 @@ def parse_metrics(text: str) -> dict[str, float]:
 class Terminals:
     """Keys pressed in a login: the kernel moves a terminal's atime when its input is read.
 
-    Not mtime: output alone (a clock, a log that scrolls) is nobody at work.
+    Not mtime: output alone (a clock, a log that scrolls) is nobody at work. Nor is a terminal
+    that opens: a client that connects again all night presses no key.
     """
 
     def __init__(self, memory: dict[str, Any]) -> None:
         self._memory = memory
 
-    def __call__(self, elapsed_s: float) -> bool:
+    def __call__(self, elapsed_s: float) -> str:
         folder = paths.root() / "dev/pts"
-        now = {}
+        before: dict[str, float] | None = self._memory.get("terminals")
+        now: dict[str, float] = {}
+        used = ""
         try:
             for entry in os.scandir(folder):
-                if entry.name.isdecimal():
-                    now[entry.name] = entry.stat().st_atime
+                if not entry.name.isdecimal() or not (times := _times(entry)):
+                    continue
+                read_at, opened_at = times
+                # Numbers are used again; sshd's chown marks the moment of the opening.
+                key = f"{entry.name}:{opened_at}"
+                now[key] = read_at
+                last = (before or {}).get(key)
+                if read_at > opened_at + 1 if last is None else read_at != last:
+                    used = f"keys pressed on pts/{entry.name}"
         except FileNotFoundError:
-            pass  # a terminal that closed while we looked, or no login ever
+            pass  # no login ever
         except OSError as error:
             raise UnknownError(f"{folder}: {error}") from error
-        before = self._memory.get("terminals")
         self._memory["terminals"] = now
-        return before is not None and any(before.get(name) != at for name, at in now.items())
+        return used if before is not None else ""
 
 
-class Processes:
-    """Work in progress below sshd without a terminal: exec, scp, sftp.
-
-    What counts is CPU time or bytes since the last look, of each process that descends from sshd
-    and is not sshd: so not a forwarded port (sshd itself moves those bytes), a keepalive, a
-    tunnel (`ssh -N` starts nothing) or a server that merely stays.
-    """
-
-    def __init__(self, memory: dict[str, Any]) -> None:
-        self._memory = memory
-        self._tick_s = 1.0 / os.sysconf("SC_CLK_TCK")
-
-    def __call__(self, elapsed_s: float) -> bool:
-        try:
-            now = self._working()
-        except OSError as error:
-            raise UnknownError(f"/proc: {error}") from error
-        before = self._memory.get("processes")
-        self._memory["processes"] = now
-        if before is None:
-            return False
-        cpu_s = moved = 0.0
-        for pid, (cpu, io) in now.items():
-            old_cpu, old_io = before.get(pid, (0.0, 0))
-            cpu_s += max(cpu - old_cpu, 0.0)
-            moved += max(io - old_io, 0)
-        span_s = max(elapsed_s, 0.1)
-        return cpu_s >= BUSY_CPU_FRACTION * span_s or moved >= BUSY_IO_BYTES_PER_S * span_s
-
-    def _working(self) -> dict[str, tuple[float, int]]:
-        """pid:starttime -> (CPU seconds, bytes read and written)."""
-        proc = paths.root() / "proc"
-        stats = {}
-        for entry in os.scandir(proc):
-            if entry.name.isdecimal() and (stat := _stat(proc / entry.name)):
-                stats[int(entry.name)] = stat
-        return {
-            f"{pid}:{stat['start']}": (stat["ticks"] * self._tick_s, _io(proc / str(pid)))
-            for pid, stat in stats.items()
-            if stat["tty"] == 0 and not _is_sshd(stat) and _below_sshd(pid, stats)
-        }
-
-
-def _stat(folder: Path) -> dict[str, Any] | None:
-    text = paths.read(folder / "stat")
-    comm, _, rest = text.partition("(")[2].rpartition(")")
-    fields = rest.split()
-    if len(fields) < 20:
-        return None  # it ended while we looked
-    return {
-        "comm": comm,
-        "parent": int(fields[1]),
-        "tty": int(fields[4]),
-        "ticks": int(fields[11]) + int(fields[12]),
-        "start": fields[19],
-    }
-
-
-def _is_sshd(stat: dict[str, Any]) -> bool:
-    return str(stat["comm"]).startswith("sshd")  # also sshd-session, OpenSSH 9.8 and newer
-
-
-def _below_sshd(pid: int, stats: dict[int, dict[str, Any]]) -> bool:
-    for _ in range(64):
-        parent = stats.get(stats[pid]["parent"])
-        if parent is None:
-            return False
-        pid = stats[pid]["parent"]
-        if _is_sshd(parent):
-            return True
-    return False
-
-
-def _io(folder: Path) -> int:
-    numbers = dict(re.findall(r"^(rchar|wchar): (\d+)$", paths.read(folder / "io"), re.MULTILINE))
-    return int(numbers.get("rchar", 0)) + int(numbers.get("wchar", 0))
+def _times(entry: os.DirEntry[str]) -> tuple[float, float] | None:
+    """(atime, ctime); None for a terminal that closed while we looked."""
+    try:
+        stat = entry.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_atime, stat.st_ctime
 
 
 class Progress:
@@ -187,8 +122,8 @@ class Progress:
     def __init__(self, memory: dict[str, Any]) -> None:
         self._memory = memory
 
-    def __call__(self, elapsed_s: float) -> bool:
+    def __call__(self, elapsed_s: float) -> str:
         now = paths.read(paths.run_dir() / "progress")
         before = self._memory.get("progress")
         self._memory["progress"] = now
-        return before is not None and now != before
+        return "bytes arrive" if before is not None and now != before else ""

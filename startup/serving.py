@@ -41,7 +41,7 @@ class Serving:
         self._metrics = Metrics(port, memory)
         self._limits, self._memory, self._clock = limits, memory, clock
 
-    def __call__(self, elapsed_s: float) -> bool:
+    def __call__(self, elapsed_s: float) -> str:
         try:
             active = self._metrics(elapsed_s)
         except NoAnswerError as error:
@@ -51,7 +51,7 @@ class Serving:
             words.set_message(f"{_served()}; started again after: {self._memory['died_of']}")
         return active
 
-    def _missing(self, error: UnknownError) -> bool:
+    def _missing(self, error: UnknownError) -> str:
         """It does not answer: wait, start it again, or say that it failed."""
         now, memory = self._clock(), self._memory
         state, result = unit_state()
@@ -64,27 +64,27 @@ class Serving:
         if memory.get("starting"):
             if silent_s >= self._limits.start_s:
                 return self._died(f"vLLM did not answer for {silent_s / 60:.0f} min", now)
-            return False  # it loads: we know, and nobody uses it
+            return ""  # it loads: we know, and nobody uses it
         # Before the heartbeat that we hold back meanwhile is missed outside.
         if silent_s >= 0.8 * min(self._limits.failed_s, self._limits.heartbeat_s):
             return self._died(f"vLLM did not answer for {silent_s:.0f} s", now)
         raise error
 
-    def _died(self, why: str, now: float) -> bool:
-        """True where that is the end: the failure is the last that happened here."""
+    def _died(self, why: str, now: float) -> str:
+        """What it says where that is the end: the failure is the last that happened here."""
         memory = self._memory
         before = memory.get("restarted")
         if before is not None and now - before < AGAIN_S:
             again_s = now - before
             words.set_phase("failed", f"{why} (it was started again {again_s / 60:.0f} min before)")
-            return True
+            return "vLLM died"
         memory.update(restarted=now, answered=now, starting=True, died_of=why)
         memory["log_bytes"] = log_file().stat().st_size if log_file().exists() else 0
         words.set_message(f"starting vLLM again: {why}")
         print(f"starting {UNIT} again: {why}", flush=True)
         for verb in ("reset-failed", "restart"):
             _systemctl(verb, UNIT, timeout_s=RESTART_TIMEOUT_S)
-        return False
+        return ""
 
 
 def unit_state() -> tuple[str, str]:

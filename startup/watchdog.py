@@ -7,6 +7,7 @@ All spans are on the monotonic clock: a wall clock that jumps neither ends nor s
 knows outlives its own restart in /run/mayfly/watchdog.json; the VM's age outlives a reboot.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -15,13 +16,15 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TextIO
 
 from mayfly import idle
-from startup import cloud, paths, probes, serving, words
+from startup import cloud, paths, probes, processes, serving, words
 
 PERIOD_S = 15.0
 LEASE_TIMEOUT_S = 5.0
+LEASE_EVERY_S = 60.0
+SAID_CHARS = 300
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,22 @@ class Clock:
 
 def period_s(limits: idle.Limits) -> float:
     return max(0.2, min(PERIOD_S, limits.idle_s / 8))
+
+
+class Log:
+    """A stream whose lines may get lost: the disk under it may be full, and the watch goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+            self._stream.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        pass
 
 
 class Memory:
@@ -87,7 +106,7 @@ class Watchdog:
         self._clock = clock or Clock()
         self._memory = Memory(self._clock)
         data = self._memory.data
-        self._people: list[probes.Probe] = [probes.Terminals(data), probes.Processes(data)]
+        self._people: list[probes.Probe] = [probes.Terminals(data), processes.Processes(data)]
         port = int(settings.get("MAYFLY_PORT") or 8000)
         self._work: dict[str, probes.Probe] = {
             "serving": serving.Serving(port, self.limits, data, self._clock.monotonic),
@@ -102,37 +121,48 @@ class Watchdog:
         phase = words.phase()
         elapsed_s = now - data.get("looked", now)
         data["looked"] = now
-        active, unknown = self._sample(phase, elapsed_s, now)
-        if active:
-            data["active"] = now
-        if active or not unknown:
+        seen, unknown = self._sample(phase, elapsed_s, now)
+        if seen:
+            data["active"], data["activity"] = now, seen
+        if seen or not unknown:
             data["heartbeat"] = now
-        lease_until, lease_known = self._lease(now)
+        verdict = self._judge(phase, now)
+        if verdict.end:
+            self._end(verdict, unknown)
+        else:
+            self._tell(now, unknown)
+        try:
+            self._memory.save(self._clock)
+        except OSError as error:  # a full disk must not end a session that is at work
+            print(f"what is known is not written down: {error}", flush=True)
+        return verdict
+
+    def _judge(self, phase: str, now: float) -> idle.Verdict:
+        """The rule's verdict. Storage is asked for the lease once a minute and before an end."""
+        data = self._memory.data
         seen = idle.Observation(
             status="RUNNING",
             created_at=data["created"],
             phase=phase if phase in idle.PHASES else "failed",
             heartbeat_at=data["heartbeat"],
             active_at=data["active"],
-            lease_until=lease_until,
+            lease_until=None,
         )
         verdict = idle.verdict(seen, self.limits, now)
-        if verdict.end and verdict.kind == "idle" and not lease_known:
+        if verdict.kind in ("gone", "deadline"):
+            return verdict  # no lease holds against these
+        due = verdict.end or now - data.get("lease_read", -math.inf) >= LEASE_EVERY_S
+        known = self._read_lease(now) if due else True
+        verdict = idle.verdict(replace(seen, lease_until=data.get("lease")), self.limits, now)
+        if verdict.end and verdict.kind == "idle" and not known:
             # Somebody may just have asked to keep it. Not for ever: then it is silent to us.
             waited_s = now - data.setdefault("lease_unknown", now)
-            if waited_s < self.limits.heartbeat_s:
-                verdict = replace(verdict, end=False)
-        if lease_known:
-            data.pop("lease_unknown", None)
-        if verdict.end:
-            self._end(verdict, unknown)
-        else:
-            self._tell(now, unknown)
-        self._memory.save(self._clock)
+            return replace(verdict, end=waited_s >= self.limits.heartbeat_s)
+        data.pop("lease_unknown", None)
         return verdict
 
-    def _sample(self, phase: str, elapsed_s: float, now: float) -> tuple[bool, list[str]]:
-        """(somebody or something is at work, what could not be looked at)."""
+    def _sample(self, phase: str, elapsed_s: float, now: float) -> tuple[str, list[str]]:
+        """(who or what is at work, what could not be looked at)."""
         data = self._memory.data
         starting = phase in idle.STARTING and now < data["created"] + self.limits.start_s
         person, unknown = self._ask(self._people, elapsed_s)
@@ -140,11 +170,11 @@ class Watchdog:
             data["person"] = now
         work = [self._work[phase]] if phase in self._work else []
         working, more = self._ask(work, elapsed_s)
-        return starting or person or working, unknown + more
+        return working or person or (f"it starts ({phase})" if starting else ""), unknown + more
 
     @staticmethod
-    def _ask(looks: list[probes.Probe], elapsed_s: float) -> tuple[bool, list[str]]:
-        active, unknown = False, []
+    def _ask(looks: list[probes.Probe], elapsed_s: float) -> tuple[str, list[str]]:
+        active, unknown = "", []
         for look in looks:
             try:
                 active = look(elapsed_s) or active
@@ -152,21 +182,35 @@ class Watchdog:
                 unknown.append(str(error) or repr(error))
         return active, unknown
 
-    def _lease(self, now: float) -> tuple[float | None, bool]:
-        """(its end on our clock, whether we could look). The last one known counts meanwhile."""
+    def _read_lease(self, now: float) -> bool:
+        """Whether we could look. The last lease known counts while we cannot."""
+        data = self._memory.data
         try:
             text = cloud.read_object(self._lease_uri, timeout_s=LEASE_TIMEOUT_S, tries=1)
-            until = parse_lease(text)
-            left_s = None if until is None else until - self._clock.wall()
-            self._memory.data["lease"] = None if left_s is None else now + left_s
-            known = True
         except cloud.CloudError as error:
             # Without the right to list, Cloud Storage answers 403 for what is not there.
-            known = error.status == 403
+            return error.status == 403
         except Exception as error:  # nothing about a lease may stop the watch
             print(f"lease: {error!r}", flush=True)
-            known = False
-        return self._memory.data.get("lease"), known
+            return False
+        lease = idle.parse_lease(text) if text is not None else None
+        until = lease.until if lease is not None and lease.holds(self._vm_id()) else None
+        data["lease_read"] = now
+        # A lease that we know stays where it is on our clock: the wall clock may have jumped.
+        if until != data.get("lease_until"):
+            data["lease"] = None if until is None else now + until - self._clock.wall()
+            data["lease_until"] = until
+        return True
+
+    def _vm_id(self) -> str | None:
+        """This VM's number; None while the metadata server does not say."""
+        data = self._memory.data
+        if "vm_id" not in data:
+            try:
+                data["vm_id"] = cloud.instance_id()
+            except cloud.CloudError:
+                return None
+        return str(data["vm_id"])
 
     def _tell(self, now: float, unknown: list[str]) -> None:
         wall, data = self._clock.wall(), self._memory.data
@@ -176,6 +220,10 @@ class Watchdog:
         cloud.publish("active_at", words.rfc3339(active), tries=1)
         for text in unknown:
             print(f"not known: {text}", flush=True)
+        activity, missing = str(data.get("activity", "")), "; ".join(unknown)
+        look = json.dumps({"active": activity[:SAID_CHARS], "unknown": missing[:SAID_CHARS]})
+        if look != data.get("look") and cloud.publish("look", look, tries=1):
+            data["look"] = look
 
     def _end(self, verdict: idle.Verdict, unknown: list[str]) -> None:
         said = verdict.reason
@@ -195,16 +243,6 @@ class Watchdog:
         self._power_off()
 
 
-def parse_lease(text: bytes | None) -> float | None:
-    """Until when `leases/<session>` holds the VM, in Unix seconds; None for none or a bad one."""
-    if text is None or len(text) > idle.MAX_CLAIM_BYTES:
-        return None
-    try:
-        return idle.parse_time(json.loads(text)["until"])
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
 def power_off() -> None:
     """Ask systemd, then insist: a machine that hangs in its shutdown goes on costing."""
     for command in (["systemctl", "poweroff"], ["systemctl", "poweroff", "--force"]):
@@ -216,6 +254,7 @@ def power_off() -> None:
 
 
 def main() -> int:
+    sys.stdout = sys.stderr = Log(sys.stdout)  # type: ignore[assignment]
     watchdog = Watchdog(os.environ, power_off)
     pause_s = period_s(watchdog.limits)
     looked = time.monotonic()

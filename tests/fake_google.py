@@ -31,6 +31,7 @@ class FakeGoogle:
         self.attributes: dict[str, str] = {}
         self.secrets: dict[str, str] = {}
         self.guest: dict[str, str] = {}
+        self.vm_id = ""
         self.published: list[tuple[str, str]] = []
         self.asked: list[str] = []
         self.faults: dict[str, list[int | tuple[int, Any]]] = {}
@@ -124,6 +125,8 @@ class FakeGoogle:
         kind, _, name = path.partition("/")
         if kind == "attributes" and name in self.attributes:
             return 200, self.attributes[name].encode()
+        if path == "id" and self.vm_id:
+            return 200, self.vm_id.encode()
         if path == "service-accounts/default/token":
             return 200, {"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"}
         if method == "PUT" and path.startswith("guest-attributes/mayfly/"):

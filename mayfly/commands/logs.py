@@ -10,11 +10,11 @@ from mayfly import idle, names, vms
 from mayfly.cloud import Cloud, CloudError, connect
 from mayfly.errors import WrongInputError
 from mayfly.project import find_project
+from mayfly.spans import parse_span
 from mayfly.timeline import Teller
 
 POLL_S = 2.0
 LINE_CHARS = 2000
-SPANS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # What syslog puts before a line on the console, in UTC and without a year.
 STAMP = re.compile(r"^([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) ")
 
@@ -42,14 +42,14 @@ def since_time(text: str, now: float) -> float:
     """Unix seconds of "10m", "2h" ago; 0 for "". WrongInputError for anything else."""
     if not text:
         return 0.0
-    found = re.fullmatch(r"(\d+)([smhd])", text)
-    if not found:
+    span_s = parse_span(text)
+    if span_s is None:
         raise WrongInputError(
             f"--since {text}: it must be a number and s, m, h or d.",
             "Nothing was attempted.",
             "Try: mayfly logs --since 10m",
         )
-    return now - int(found[1]) * SPANS_S[found[2]]
+    return now - span_s
 
 
 def choose(there: list[vms.Vm], session: str, layer: str, project: str) -> vms.Vm:

@@ -4,7 +4,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,7 +25,8 @@ def stamp(at: float) -> str:
 class Google:
     """claims: guest attributes by VM name. serial: by VM name. fail: statuses to answer first.
 
-    named: the buckets and functions that there are.
+    named: the buckets and functions that there are. refuse_writes: why nobody may write.
+    before_write: what happens just before each of the next uploads.
     """
 
     instances: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -39,6 +40,8 @@ class Google:
     query: dict[str, str] = field(default_factory=dict)
     fail: list[int] = field(default_factory=list)
     fail_reason: str = "backendError"
+    refuse_writes: str = ""
+    before_write: list[Callable[[], None]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add_vm(
@@ -99,6 +102,23 @@ class Google:
             return (200, data) if data is not None else missing
         return self._instance(words[words.index("instances") + 1 :], missing)
 
+    def change(self, method: str, path: str, sent: bytes) -> tuple[int, Any]:
+        """Status and body of an object's upload or deletion."""
+        if self.refuse_writes:
+            return 403, {"error": {"message": self.refuse_writes, "code": 403}}
+        words = [unquote(w) for w in path.strip("/").split("/")]
+        if method == "DELETE":
+            there = self.objects.pop((words[2], words[4]), None)
+            return (204, b"") if there is not None else (404, {"error": {"message": "none"}})
+        key = words[words.index("b") + 1], self.query["name"]
+        if self.before_write:
+            self.before_write.pop(0)()
+        generation = "1" if key in self.objects else "0"
+        if self.query.get("ifGenerationMatch", generation) != generation:
+            return 412, {"error": {"message": "conditionNotMet", "code": 412}}
+        self.objects[key] = sent
+        return 200, {"generation": "1"}
+
     def _described(self, bucket: str, name: str) -> dict[str, Any]:
         data = self.objects[bucket, name]
         return {"name": name, "size": str(len(data)), "crc32c": f"sum-of-{data.decode()}"}
@@ -128,16 +148,23 @@ def serving(google: Google) -> Iterator[dict[str, str]]:
             """Quiet."""
 
         def do_GET(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            sent = self.rfile.read(length)
             with google.lock:
                 parts = urlsplit(self.path)
                 google.query = dict(parse_qsl(parts.query))
-                status, body = google.answer(parts.path)
+                if self.command == "GET":
+                    status, body = google.answer(parts.path)
+                else:
+                    status, body = google.change(self.command, parts.path, sent)
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("x-goog-generation", "1")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+
+        do_POST = do_DELETE = do_GET  # noqa: N815
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
