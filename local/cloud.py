@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from flask import Flask
 
 from local import exports, state_bucket
 from local.children import Children, free_port, minimal_environment, wait_for_port
@@ -16,7 +19,7 @@ from local.hub_process import HubProcess
 from local.machine import Image, Machines
 from local.rest.app import create_app
 from local.rest.deployments import Functions
-from local.rest.identity import USER_TOKEN
+from local.rest.identity import USER_TOKEN, Principal
 from local.rest.scheduler import Scheduler
 from local.rest.serviceusage import Services
 from local.rest.storage import Buckets
@@ -87,6 +90,8 @@ class LocalCloud:
         objects = self.directory / "storage"
         self.world.of(Buckets).attach(start_storage(self.children, storage, objects))
         self.http, self.https = Door("http"), Door("https")
+        user = self.world.identity.user
+        self.desk, self.desk_https = Door("http", user), Door("https", user)
         self.world.base_url = self.http.url
         self.platform = exports.platform(self.http.url, self.hub.url if self.hub else NOWHERE)
         self._start_machines()
@@ -99,16 +104,20 @@ class LocalCloud:
         """The app, its doors, and what works by itself."""
         self.world.of(Services).enforce()
         app = create_app(self.world)
-        for server in (
-            Server(app, self.http),
-            Server(app, self.https, self_signed(self.directory / "tls")),
-        ):
+        tls = self_signed(self.directory / "tls")
+        for door in (self.http, self.https, self.desk, self.desk_https):
+            server = Server(app, door, tls if door.url.startswith("https") else None)
             self._ends.callback(server.stop)
         environment = self.platform | {
             "PULUMI_CONFIG_PASSPHRASE": "",
             "TMPDIR": str(self._scratch),
         }
-        self.world.of(Functions).attach(self.children, self.directory / "functions", environment)
+        self.world.of(Functions).attach(
+            self.children,
+            self.directory / "functions",
+            environment,
+            lambda owner: _emulator(app, owner),
+        )
         self.world.of(Scheduler).start()
 
     def _start_machines(self) -> None:
@@ -143,7 +152,7 @@ class LocalCloud:
             plugins=self.options.plugins,
             defaults=exports.endpoints(self.http.url),
         )
-        exports.write_boto(self.directory, port=self.https.port, project=PROJECT)
+        exports.write_boto(self.directory, port=self.desk_https.port, project=PROJECT)
         (self.directory / "pulumi").mkdir()
 
     def describe(self) -> dict[str, Any]:
@@ -154,6 +163,7 @@ class LocalCloud:
             hub=self.platform["HF_ENDPOINT"],
             metadata=NO_METADATA,
             project=PROJECT,
+            emulator=self.desk.url,
             token=USER_TOKEN,
         )
         if not self.options.plugins:
@@ -163,7 +173,7 @@ class LocalCloud:
             del variables["PULUMI_HOME"]
         urls = {
             "api": self.http.url,
-            "storage": self.https.url,
+            "storage": self.desk_https.url,
             "hub": self.platform["HF_ENDPOINT"],
         }
         return {
@@ -176,6 +186,11 @@ class LocalCloud:
 
     def stop(self) -> None:
         self._ends.close()
+
+
+def _emulator(app: Flask, owner: Principal) -> tuple[str, Callable[[], None]]:
+    door = Door("http", owner)
+    return door.url.partition("://")[2], Server(app, door).stop
 
 
 def check_host() -> None:

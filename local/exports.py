@@ -35,14 +35,16 @@ def endpoints(api: str) -> dict[str, str]:
 
 def platform(api: str, hub: str) -> dict[str, str]:
     """What a function or a machine is given by its platform: where Google and the hub are."""
-    emulator = api.partition("://")[2]
-    return endpoints(api) | {"STORAGE_EMULATOR_HOST": emulator, "HF_ENDPOINT": hub}
+    return endpoints(api) | {"HF_ENDPOINT": hub}
 
 
 def exports(
-    directory: Path, *, api: str, hub: str, metadata: str, project: str, token: str
+    directory: Path, *, api: str, hub: str, metadata: str, project: str, emulator: str, token: str
 ) -> dict[str, str]:
-    """The variables of local.json, in the order in which they are printed."""
+    """The variables of local.json, in the order in which they are printed.
+
+    emulator: the door at which storage calls without a token are the user's.
+    """
     return {
         "PATH": f"{directory / 'bin'}:$PATH",
         "PULUMI_HOME": str(directory / "pulumi"),
@@ -55,6 +57,7 @@ def exports(
         "GOOGLE_OAUTH_ACCESS_TOKEN": token,
         "GCE_METADATA_HOST": metadata,
         "BOTO_CONFIG": str(directory / "boto.cfg"),
+        "STORAGE_EMULATOR_HOST": emulator.partition("://")[2],
     } | platform(api, hub)
 
 

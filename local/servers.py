@@ -1,4 +1,4 @@
-"""The REST fake's two doors: http, and https with a certificate made for the occasion."""
+"""The REST fake's doors: http, and https with a certificate made for the occasion."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import ipaddress
 import socket
 import ssl
 import threading
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -16,6 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from flask import Flask
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+
+from local.rest.identity import OWNER, Principal
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 HOST = "127.0.0.1"
 VALID = timedelta(days=30)
@@ -32,9 +38,15 @@ class _Handler(WSGIRequestHandler):
 
 
 class Door:
-    """A free port, listened on; who calls before it is served waits."""
+    """A free port, listened on; who calls before it is served waits.
 
-    def __init__(self, scheme: str) -> None:
+    owner: whose the storage calls without a token are. Google's clients send none where they are
+    given STORAGE_EMULATOR_HOST, nor does gsutil without credentials: so each who may use them has
+    a door of its own. None: such calls are nobody's.
+    """
+
+    def __init__(self, scheme: str, owner: Principal | None = None) -> None:
+        self.owner = owner
         self.socket = socket.create_server((HOST, 0), backlog=128)
         self.port = int(self.socket.getsockname()[1])
         self.url = f"{scheme}://{HOST}:{self.port}"
@@ -47,7 +59,7 @@ class Server:
         self._server: BaseWSGIServer = make_server(
             HOST,
             door.port,
-            app,
+            _owned(app, door.owner) if door.owner else app,
             threaded=True,
             request_handler=_Handler,
             ssl_context=tls,
@@ -62,6 +74,13 @@ class Server:
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def _owned(app: Flask, owner: Principal) -> WSGIApplication:
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return app(environ | {OWNER: owner}, start_response)
+
+    return answer
 
 
 def self_signed(directory: Path) -> ssl.SSLContext:

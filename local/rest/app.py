@@ -18,7 +18,7 @@ from local.rest.fault_catalogue import Effect, scene
 from local.rest.faults import Fault
 from local.rest.fields import masked
 from local.rest.identity import authorize, bearer
-from local.rest.service import Call, Service
+from local.rest.service import Call, Registered, Service
 from local.rest.world import World
 
 LOG = logging.getLogger("local.rest")
@@ -111,17 +111,17 @@ class Door:
             headers=dict(request.headers),
             fault=fault,
         )
+        registered = service.handlers.get(method.id)
+        if registered is None:
+            raise ApiError(501, f"The local cloud does not implement {method.id}.")
         authorize(call)
-        answer = self._run(service, call, match)
+        answer = self._run(service, registered, call, match)
         late = _late(fault, self.world, match, body)
         if late:
             raise late
         return _json(masked(answer, request.args.get("fields")), 200)
 
-    def _run(self, service: Service, call: Call, match: Match) -> Any:
-        registered = service.handlers.get(call.method_id)
-        if registered is None:
-            raise ApiError(501, f"The local cloud does not implement {call.method_id}.")
+    def _run(self, service: Service, registered: Registered, call: Call, match: Match) -> Any:
         with self.world.lock if registered.locked else nullcontext():
             # Shaped under the lock too: the answer may be a resource that others change.
             return self._shaped(service, match, registered.handler(call))

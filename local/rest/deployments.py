@@ -16,7 +16,7 @@ from local.children import Children
 from local.rest import function_build
 from local.rest.errors import ApiError
 from local.rest.function_build import BuildError
-from local.rest.function_runtime import FunctionRuntime, StartupError
+from local.rest.function_runtime import Emulator, FunctionRuntime, StartupError, Surroundings
 from local.rest.policies import Policies
 from local.rest.storage import Buckets
 from local.rest.times import stamp
@@ -45,10 +45,21 @@ class Functions:
         self._children: Children | None = None
         self._directory = Path()
         self._platform: dict[str, str] = {}
+        self._emulator: Emulator | None = None
         self._deploying = threading.Lock()
 
-    def attach(self, children: Children, directory: Path, platform: Mapping[str, str]) -> None:
-        """Run functions below `directory`; `platform` is the environment that each is given."""
+    def attach(
+        self,
+        children: Children,
+        directory: Path,
+        platform: Mapping[str, str],
+        emulator: Emulator | None = None,
+    ) -> None:
+        """Run functions below `directory`; `platform` is the environment that each is given.
+
+        emulator: opens a storage door of a function's own, for clients that send no token.
+        """
+        self._emulator = emulator
         self._children, self._directory, self._platform = children, directory, dict(platform)
         directory.mkdir(parents=True, exist_ok=True)
 
@@ -155,7 +166,8 @@ class Functions:
         runs = self._directory / name / f"revision-{deployed.revision}" / "source"
         shutil.rmtree(runs.parent, ignore_errors=True)
         shutil.copytree(source, runs)
-        return FunctionRuntime(self.world, self._children, snapshot, runs, self._platform)
+        around = Surroundings(self._children, runs, self._platform, self._emulator)
+        return FunctionRuntime(self.world, snapshot, around)
 
     def _build(self, deployed: Deployed, source: Path) -> None:
         wanted, buckets = deployed.given_source, self.world.of(Buckets)

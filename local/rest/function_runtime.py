@@ -6,7 +6,9 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,12 @@ from flask import Request, Response
 
 from local.children import Child, Children, free_port, wait_for_port
 from local.rest.function_metadata import FunctionMetadata
+from local.rest.identity import Principal
 from local.rest.words import words
 from local.rest.world import World
+
+Emulator = Callable[[Principal], tuple[str, Callable[[], None]]]
+"""Opens a storage door whose calls without a token are this principal's: (host:port, its end)."""
 
 HOST = "127.0.0.1"
 MAIN = Path(__file__).with_name("function_main.py")
@@ -39,25 +45,35 @@ class StartupError(Exception):
     """The container did not start; the message is Cloud Run's, with the log's last lines."""
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What a revision is started in. source: its files. platform: the environment it is given."""
+
+    children: Children
+    source: Path
+    platform: Mapping[str, str]
+    emulator: Emulator | None = None
+
+
 class FunctionRuntime:
     """One revision. Started by the constructor; `stop` ends it and everything it started."""
 
-    def __init__(
-        self,
-        world: World,
-        children: Children,
-        function: Mapping[str, Any],
-        source: Path,
-        platform: Mapping[str, str],
-    ) -> None:
+    def __init__(self, world: World, function: Mapping[str, Any], around: Surroundings) -> None:
+        source, platform = around.source, dict(around.platform)
         service = function["serviceConfig"]
         self.name = service["service"].rsplit("/", 1)[1]
         self.timeout_s = float(service.get("timeoutSeconds", 60))
         self._slots = threading.BoundedSemaphore(_capacity(service))
         self._pool = urllib3.PoolManager(maxsize=32, retries=False)
         region = function["name"].split("/")[3]
-        self._metadata = FunctionMetadata(world, service["serviceAccountEmail"], region)
-        self._children = children
+        email = service["serviceAccountEmail"]
+        self._metadata = FunctionMetadata(world, email, region)
+        self._children = around.children
+        self._ends = ExitStack()
+        if around.emulator:
+            host, stop = around.emulator(Principal(email, "serviceAccount"))
+            self._ends.callback(stop)
+            platform["STORAGE_EMULATOR_HOST"] = host
         self._directory = source.parent
         self._scratch = Path(tempfile.mkdtemp(dir=platform.get("TMPDIR", source.parent)))
         self._port = free_port()
@@ -96,6 +112,7 @@ class FunctionRuntime:
         if not wait_for_port(self._port, child, START_LIMIT_S):
             text = child.log_tail()
             self._metadata.stop()
+            self._ends.close()
             self._children.stop(child, grace_s=0.1)
             shutil.rmtree(self._scratch, ignore_errors=True)
             raise StartupError(
@@ -146,6 +163,7 @@ class FunctionRuntime:
         self._pool.clear()  # an idle connection would hold up its graceful end
         self._children.stop(self.child, grace_s=GRACE_S)
         self._metadata.stop()
+        self._ends.close()
         shutil.rmtree(self._directory, ignore_errors=True)
         shutil.rmtree(self._scratch, ignore_errors=True)
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from flask import Flask
 
-from local.rest import policies
+from local.rest import permissions, policies
 from local.rest.errors import ApiError
+from local.rest.identity import held_permissions
 from local.rest.policies import Policies
 from local.rest.service import Call, Service, require_project
 from local.rest.world import World
@@ -89,9 +90,16 @@ class Roles:
     def __init__(self, world: World) -> None:
         self.roles: dict[str, dict[str, Any]] = {}
         world.of(Policies).role_exists = self.usable
+        world.of(Policies).custom_permissions = self.permissions
 
     def usable(self, name: str) -> bool:
         return name in self.roles and not self.roles[name].get("deleted")
+
+    def permissions(self, name: str) -> frozenset[str]:
+        """What a role grants: nothing once it is deleted or disabled."""
+        if not self.usable(name) or self.roles[name].get("stage") == "DISABLED":
+            return frozenset()
+        return frozenset(self.roles[name].get("includedPermissions", ()))
 
     def get(self, call: Call) -> dict[str, Any]:
         require_project(call, call["projectsId"])
@@ -199,7 +207,7 @@ def set_account_policy(call: Call) -> dict[str, Any]:
 @SERVICE.method("iam.projects.serviceAccounts.testIamPermissions")
 def test_account_permissions(call: Call) -> dict[str, Any]:
     call.world.of(Accounts).get(call)
-    return policies.allowed(call.body)
+    return held_permissions(call, permissions.ACCOUNT(call))
 
 
 # -- custom roles

@@ -1,6 +1,6 @@
 """Who is calling: bearer tokens and what they stand for.
 
-`authorize` is the one place where a permission is decided.
+`authorize` and `permit` are where a call is refused; `access.decide` says what is held.
 """
 
 from __future__ import annotations
@@ -13,12 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from local.rest.access import Resource, decide
 from local.rest.errors import ApiError
+from local.rest.permissions import ROWS
+from local.rest.policies import checked_permissions
 
 if TYPE_CHECKING:
     from local.rest.service import Call
+    from local.rest.world import World
 
 USER_TOKEN = "fake"
+# In a request's environment: the Principal whose door it came through, for calls without a token.
+OWNER = "local.owner"
 CREDENTIAL = (
     "Expected OAuth 2 access token, login cookie or other valid authentication credential. "
     "See https://developers.google.com/identity/sign-in/web/devconsole-project."
@@ -116,12 +122,57 @@ def bearer(header: str | None) -> str | None:
 
 
 def authorize(call: Call) -> None:
-    """Decide whether the caller may call this method: every known principal may.
+    """403 in Google's words unless the caller holds every permission that this method needs."""
+    if call.method_id not in ROWS:
+        raise ApiError(
+            403, f"The local cloud does not know what permission {call.method_id} needs."
+        )
+    for need in ROWS[call.method_id]:
+        for permission, resource in need(call):
+            permit(call.world, call.principal, permission, resource)
 
-    Bindings are kept and answered by getIamPolicy but decide nothing here.
-    """
-    if not call.principal.email:
-        raise ApiError(403, "The caller does not have permission")
+
+def permit(world: World, caller: Principal | None, permission: str, resource: Resource) -> None:
+    """403 unless `caller` holds `permission` on `resource`; for nobody, without a token, 401."""
+    with world.lock:
+        decision = decide(world, caller, permission, resource)
+    if not decision.held:
+        raise refusal(caller, permission, resource, decision.problems)
+
+
+def refusal(
+    caller: Principal | None, permission: str, resource: Resource, problems: tuple[str, ...] = ()
+) -> ApiError:
+    """As the product that was asked says it, and what was wrong with a condition."""
+    why = "".join(f" ({p})" for p in problems)
+    if resource.service == "storage.googleapis.com":
+        kind = resource.type.rpartition("/")[2].lower()
+        text = (
+            f"{caller.email if caller else 'Anonymous caller'} does not have {permission} access "
+            f"to the Google Cloud Storage {kind}. Permission '{permission}' denied on resource "
+            f"(or it may not exist).{why}"
+        )
+        reason = "forbidden" if caller else "required"
+        return ApiError(403 if caller else 401, text, reason=reason)
+    if permission.startswith("compute."):
+        text = f"Required '{permission}' permission for '{resource.name}'{why}"
+        return ApiError(403, text, reason="forbidden")
+    detail = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": "IAM_PERMISSION_DENIED",
+        "domain": resource.service,
+        "metadata": {"permission": permission, "resource": resource.name},
+    }
+    name = f"//{resource.service}/{resource.name}"
+    text = f"Permission '{permission}' denied on resource '{name}' (or it may not exist).{why}"
+    return ApiError(403, text, details=[detail])
+
+
+def held_permissions(call: Call, resource: Resource) -> dict[str, Any]:
+    """As testIamPermissions answers: those of the permissions asked for that the caller holds."""
+    asked = checked_permissions(call.body.get("permissions", []))
+    found = [p for p in asked if decide(call.world, call.principal, p, resource).held]
+    return {"permissions": found} if found else {}
 
 
 def _b64(value: dict[str, Any]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from flask import Flask, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from local.rest.access import Resource, decide
 from local.rest.deployments import Deployed, Functions
 from local.rest.errors import ApiError
-from local.rest.identity import bearer
-from local.rest.policies import Policies
+from local.rest.identity import Principal, bearer
 from local.rest.world import World
 
+INVOKE = "run.routes.invoke"
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 FORBIDDEN = (
     "<html><head><title>403 Forbidden</title></head><body><h1>Error: Forbidden</h1>"
@@ -41,33 +42,29 @@ def install_invoke(app: Flask, world: World) -> None:
 
 
 def _refusal(world: World, deployed: Deployed, path: str) -> Response | None:
-    """401 for a token that is none, 403 for a caller without roles/run.invoker."""
+    """401 for a token that is none, 403 for a caller without run.routes.invoke."""
     config = deployed.resource["serviceConfig"]
-    invokers = world.of(Policies).members(config["service"], "roles/run.invoker")
-    if "allUsers" in invokers:
-        return None
+    service = Resource(config["service"], "run.googleapis.com/Service", config["service"])
+    shown = f"/{path}"
     token = bearer(
         request.headers.get("X-Serverless-Authorization") or request.headers.get("Authorization")
     )
-    shown = f"/{path}"
-    if not token:
+    caller = _caller(world, token, config["uri"]) if token else None
+    with world.lock:
+        if decide(world, caller, INVOKE, service).held:
+            return None
+    if not token or caller:
         return Response(FORBIDDEN.format(path=shown), 403, content_type="text/html")
-    member = _caller(world, token, config["uri"])
-    if member is None:
-        refusal = Response(UNAUTHORIZED.format(path=shown), 401, content_type="text/html")
-        refusal.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
-        return refusal
-    owners = world.of(Policies).members(f"projects/{world.project}", "roles/run.invoker")
-    if member not in invokers | owners and "allAuthenticatedUsers" not in invokers:
-        return Response(FORBIDDEN.format(path=shown), 403, content_type="text/html")
-    return None
+    refusal = Response(UNAUTHORIZED.format(path=shown), 401, content_type="text/html")
+    refusal.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
+    return refusal
 
 
-def _caller(world: World, token: str, uri: str) -> str | None:
+def _caller(world: World, token: str, uri: str) -> Principal | None:
     """Whose ID token for this service it is; a trailing slash in the audience does not matter."""
     for audience in (uri, uri.rstrip("/")):
         try:
-            return world.identity.oidc(token, audience).member
+            return world.identity.oidc(token, audience)
         except ApiError:
             continue
     return None

@@ -12,9 +12,10 @@ import google_crc32c
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from local.rest import policies
+from local.rest import permissions, policies
 from local.rest.bucket_rules import MULTI_REGIONS, REGIONS
 from local.rest.errors import ApiError
+from local.rest.identity import held_permissions
 from local.rest.labels import check_labels
 from local.rest.masks import apply_mask
 from local.rest.policies import Policies
@@ -279,7 +280,7 @@ def set_policy(call: Call) -> dict[str, Any]:
 @SERVICE.method(f"{KEY}.testIamPermissions")
 def test_permissions(call: Call) -> dict[str, Any]:
     _key(call)
-    return policies.allowed(call.body)
+    return held_permissions(call, permissions.KEY(call))
 
 
 def _check_id(name: str, value: str) -> None:

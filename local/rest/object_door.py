@@ -12,8 +12,10 @@ from local.rest.app import drop
 from local.rest.errors import ApiError, Style
 from local.rest.fault_catalogue import Effect, scene
 from local.rest.faults import Fault
-from local.rest.identity import bearer
+from local.rest.identity import OWNER, Principal, bearer, refusal
+from local.rest.object_rights import NEEDS, Rights
 from local.rest.objects import Objects
+from local.rest.permissions import object_place
 from local.rest.storage_paths import Target, parse
 from local.rest.world import World
 
@@ -77,9 +79,12 @@ def _play(fault: Fault | None, world: World, effects: tuple[Effect, Effect]) -> 
 class ObjectDoor:
     """Answers object calls before Flask would decode their paths or read their bodies."""
 
-    def __init__(self, world: World, objects: Callable[[], Objects]) -> None:
+    def __init__(
+        self, world: World, objects: Callable[[], Objects], require: Callable[[str], None]
+    ) -> None:
         self._world = world
         self._objects = objects
+        self._require = require
 
     def answer(self) -> Response | None:
         """The answer to an object call; None leaves the request to everybody else."""
@@ -90,11 +95,11 @@ class ObjectDoor:
         called = method_id(target, request.method)
         params = {"bucket": target.bucket, "object": target.name, "alt": alt(target)}
         fault = self._world.faults.take(called, params, None)
-        email, status = None, "dropped"
+        caller, status = None, "dropped"
         try:
             _play(fault, self._world, (Effect.ANSWER, Effect.DROP))
-            email = self._principal()
-            response = self._serve(target, email)
+            caller = self._principal()
+            response = self._permitted(target, called, Rights(self._world, caller))
             _play(fault, self._world, (Effect.ANSWER_AFTER, Effect.DROP_AFTER))
             if fault is not None and fault.recipe.effect is Effect.CORRUPT:
                 response.response = spoiled(response.iter_encoded())
@@ -108,21 +113,39 @@ class ObjectDoor:
             method=request.method,
             path=request.full_path.rstrip("?"),
             id=called,
-            principal=email,
+            principal=caller.email if caller else None,
             status=int(status) if status.isdigit() else status,
         )
         return response
 
-    def _principal(self) -> str:
-        """Whose call it is.
+    def _principal(self) -> Principal | None:
+        """Whose call it is; None is nobody's.
 
-        STORAGE_EMULATOR_HOST makes Google's clients leave out their token: the local user's calls.
+        STORAGE_EMULATOR_HOST makes Google's clients leave out their token: such a call is its
+        owner's whose emulator door it came through (`servers.Door`), elsewhere nobody's.
         """
         token = bearer(request.headers.get("Authorization")) or request.args.get("access_token")
-        identity = self._world.identity
-        return (identity.access(token) if token else identity.user).email
+        if token:
+            return self._world.identity.access(token)
+        owner: Principal | None = request.environ.get(OWNER)
+        # The address of an upload under way is a key of its own: its chunks carry no token.
+        return self._objects().uploader(request) or owner
 
-    def _serve(self, target: Target, email: str) -> Response:
+    def _permitted(self, target: Target, called: str, rights: Rights) -> Response:
+        """Answer what this caller may ask. Who may not list does not learn what is not there."""
+        self._require(target.bucket)
+        for verb in NEEDS[called]:
+            rights.need(verb, target.bucket, target.name)
+        try:
+            return self._serve(target, rights)
+        except ApiError as error:
+            if error.status == 404 and target.name and not rights.may_list(target.bucket):
+                verb = (*NEEDS[called], "get")[0]
+                place = object_place(target.bucket, target.name)
+                raise refusal(rights.caller, f"storage.objects.{verb}", place) from error
+            raise
+
+    def _serve(self, target: Target, rights: Rights) -> Response:
         objects = self._objects()
         verb = (request.headers.get("X-HTTP-Method-Override") or request.method).upper()
         bucket, name = target.bucket, target.name
@@ -138,13 +161,13 @@ class ObjectDoor:
             case ("object", "PATCH" | "PUT"):
                 return objects.patch(request, bucket, name)
             case ("copy", "POST"):
-                return objects.copy(request, target.verb, (bucket, name), target.other)
+                return objects.copy(request, target.verb, (bucket, name), target.other, rights)
             case ("compose", "POST"):
-                return objects.compose(request, bucket, name)
+                return objects.compose(request, bucket, name, rights)
             case ("upload", "POST" | "PUT") if "upload_id" in request.args:
                 return objects.chunk(request)
             case ("upload", "POST"):
-                return objects.insert(request, bucket, email)
+                return objects.insert(request, bucket, rights)
             case ("upload", "DELETE"):
                 return objects.cancel(request)
         raise ApiError(501, f"The local cloud does not implement {verb} of this storage path.")

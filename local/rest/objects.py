@@ -25,6 +25,8 @@ from local.rest.backend import (
     upload_path,
 )
 from local.rest.errors import ApiError
+from local.rest.identity import Principal
+from local.rest.object_rights import Rights
 from local.rest.object_shape import (
     base_url,
     conditions,
@@ -150,12 +152,11 @@ class Objects:
         if sent.status != 200:
             raise odd(sent.status, found)
 
-    def insert(self, request: Request, bucket: str, principal: str) -> Response:
+    def insert(self, request: Request, bucket: str, rights: Rights) -> Response:
         """POST /upload/...: media, multipart, or the start of a resumable upload."""
-        self._require(bucket)
         kind = request.args.get("uploadType") or request.headers.get("X-Goog-Upload-Protocol")
         if kind == "resumable":
-            return self._start(request, bucket, principal)
+            return self._start(request, bucket, rights)
         if kind not in ("media", "multipart"):
             raise ApiError(400, f"Invalid upload type: {kind}.", reason="badRequest")
         body: Any = request.stream
@@ -164,7 +165,7 @@ class Objects:
             metadata, body = multipart_metadata(request.headers.get("Content-Type", ""), body)
             metadata = self._check_metadata(metadata)
         name = object_name(request.args.get("name") or metadata.get("name"))
-        with self.changing(bucket, name, conditions(request)):
+        with self.writing(bucket, name, conditions(request), rights):
             answer = self._backend.send(
                 "POST",
                 upload_path(bucket),
@@ -174,12 +175,12 @@ class Objects:
             )
             return self._stored(request, answer.status, read_json(answer))
 
-    def _start(self, request: Request, bucket: str, principal: str) -> Response:
+    def _start(self, request: Request, bucket: str, rights: Rights) -> Response:
         metadata = self._check_metadata(parse_metadata(request.get_data()))
         name = object_name(request.args.get("name") or metadata.get("name"))
         wanted = conditions(request)
-        if wanted.any:
-            wanted.check(self.find(bucket, name))
+        with self.writing(bucket, name, wanted, rights):
+            pass
         if kind := request.headers.get("X-Upload-Content-Type"):
             metadata.setdefault("contentType", kind)
         query = passed_query(request) | {"uploadType": "resumable", "name": name}
@@ -187,7 +188,7 @@ class Objects:
         if status != 200:
             raise odd(status, answer)
         key = "AB" + secrets.token_urlsafe(48)
-        self._sessions[key] = Session(bucket, name, wanted, principal, upstream=upstream)
+        self._sessions[key] = Session(bucket, name, wanted, rights, upstream=upstream)
         target = (
             f"{base_url(request)}/upload/storage/v1/b/{quote(bucket, safe='')}/o"
             f"?uploadType=resumable&name={quote(name, safe='')}&upload_id={key}"
@@ -209,7 +210,7 @@ class Objects:
                 return incomplete(request, session)
             if not chunk.last:
                 return self._more(request, session)
-            with self.changing(session.bucket, session.name, session.conditions):
+            with self.writing(session.bucket, session.name, session.conditions, session.rights):
                 return self._more(request, session)
 
     def _more(self, request: Request, session: Session) -> Response:
@@ -234,6 +235,11 @@ class Objects:
         self._session(request)
         self._sessions.pop(request.args["upload_id"], None)
         return Response(b"", 499)
+
+    def uploader(self, request: Request) -> Principal | None:
+        """Who began the resumable upload that this request goes on with; None without one."""
+        session = self._sessions.get(request.args.get("upload_id", ""))
+        return session.rights.caller if session else None
 
     def _session(self, request: Request) -> Session:
         session = self._sessions.get(request.args.get("upload_id", ""))
@@ -262,7 +268,12 @@ class Objects:
         return self._stored(request, status, found)
 
     def copy(
-        self, request: Request, verb: str, source: tuple[str, str], target: tuple[str, str]
+        self,
+        request: Request,
+        verb: str,
+        source: tuple[str, str],
+        target: tuple[str, str],
+        rights: Rights,
     ) -> Response:
         """rewriteTo and copyTo."""
         self.existing(*source, {"generation": request.args.get("sourceGeneration", "")})
@@ -270,7 +281,7 @@ class Objects:
         object_name(target[1])
         body = self._check_metadata(parse_metadata(request.get_data()))
         path = f"{object_path(*source)}/{verb}{object_path(*target).removeprefix('/storage/v1')}"
-        with self.changing(*target, conditions(request)):
+        with self.writing(*target, conditions(request), rights):
             status, found = self._backend.call("POST", path, passed_query(request), body)
         if status != 200:
             raise odd(status, found)
@@ -279,13 +290,13 @@ class Objects:
             return jsonify({k: v for k, v in found.items() if v != ""})
         return self._stored(request, status, found)
 
-    def compose(self, request: Request, bucket: str, name: str) -> Response:
-        self._require(bucket)
+    def compose(self, request: Request, bucket: str, name: str, rights: Rights) -> Response:
         object_name(name)
         body = parse_metadata(request.get_data())
         for part in body.get("sourceObjects", []):
+            rights.need("get", bucket, part.get("name", ""))
             self.existing(bucket, part.get("name", ""), {"generation": part.get("generation", "")})
-        with self.changing(bucket, name, conditions(request)):
+        with self.writing(bucket, name, conditions(request), rights):
             path = object_path(bucket, name) + "/compose"
             status, found = self._backend.call("POST", path, passed_query(request), body)
         return self._stored(request, status, found)
@@ -296,6 +307,23 @@ class Objects:
         with self._locks[hash((bucket, name)) % DOOR_LOCKS]:
             if wanted.any:
                 wanted.check(self.find(bucket, name))
+            yield
+
+    @contextmanager
+    def writing(
+        self, bucket: str, name: str, wanted: Preconditions, rights: Rights
+    ) -> Iterator[None]:
+        """As `changing`, by somebody who may make this object, and replace the one that is there.
+
+        The right to make is asked first, the right to replace after the preconditions: nobody
+        replaces anything where those fail.
+        """
+        rights.need("create", bucket, name)
+        with self._locks[hash((bucket, name)) % DOOR_LOCKS]:
+            there = self.find(bucket, name)
+            wanted.check(there)
+            if there is not None:
+                rights.need("delete", bucket, name)
             yield
 
     def _stored(self, request: Request, status: int, found: dict[str, Any]) -> Response:

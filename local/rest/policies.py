@@ -40,6 +40,7 @@ class Policies:
         self._policies: dict[str, dict[str, Any]] = {}
         self.account_exists: Callable[[str], bool] = lambda email: True
         self.role_exists: Callable[[str], bool] = lambda role: True
+        self.custom_permissions: Callable[[str], frozenset[str]] = lambda role: frozenset()
 
     def start(self, resource: str, bindings: Iterable[Binding] = ()) -> None:
         """A new resource's policy; `bindings` are what Google gives it at birth."""
@@ -76,11 +77,10 @@ class Policies:
         self._policies[resource] = {"etag": _etag(), "bindings": _merged(bindings)}
         return self.get(resource, 3)
 
-    def members(self, resource: str, role: str) -> set[str]:
-        """Who holds `role` on this resource itself, conditional bindings left out."""
-        held = self._held(resource)["bindings"]
-        plain = (b for b in held if b["role"] == role and "condition" not in b)
-        return {member for binding in plain for member in binding["members"]}
+    def bindings(self, resource: str) -> list[Binding]:
+        """Of this resource itself; none for what has no policy."""
+        held: list[Binding] = self._policies.get(resource, {}).get("bindings", [])
+        return held
 
     def forget_account(self, email: str, unique_id: str) -> None:
         """Google marks a deleted account's bindings; the name alone no longer counts."""
@@ -143,12 +143,12 @@ def requested_version(
     return int(text)
 
 
-def allowed(body: Mapping[str, Any]) -> dict[str, Any]:
-    """As testIamPermissions answers a caller who may do all."""
-    permissions = body.get("permissions", [])
-    if any("*" in p or p.count(".") < 2 for p in permissions):
-        raise ApiError(400, f"Permission {permissions[0]} is not valid for this resource.")
-    return {"permissions": permissions} if permissions else {}
+def checked_permissions(permissions: list[str]) -> list[str]:
+    """Of a testIamPermissions call; 400 for what is no permission."""
+    for permission in permissions:
+        if "*" in permission or permission.count(".") < 2:
+            raise ApiError(400, f"Permission {permission} is not valid for this resource.")
+    return permissions
 
 
 def _merged(bindings: Iterable[Binding]) -> list[Binding]:

@@ -7,8 +7,9 @@ from typing import Any
 
 from flask import Flask
 
-from local.rest import policies
+from local.rest import permissions, policies
 from local.rest.errors import ApiError
+from local.rest.identity import held_permissions
 from local.rest.policies import Policies
 from local.rest.service import Call, Service
 from local.rest.world import World
@@ -93,7 +94,7 @@ def set_policy(call: Call) -> dict[str, Any]:
 @SERVICE.method("cloudresourcemanager.projects.testIamPermissions")
 def test_permissions(call: Call) -> dict[str, Any]:
     call.world.of(Project).require(call["resource"])
-    return policies.allowed(call.body)
+    return held_permissions(call, permissions.PROJECT(call))
 
 
 def _of_project(call: Call) -> Call:

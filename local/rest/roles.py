@@ -9,6 +9,12 @@ from __future__ import annotations
 import re
 
 BASIC = ("owner", "editor", "viewer", "browser")
+# Who holds one of these on the project is this member, too: in policies of buckets.
+CONVENIENCE = {
+    "roles/owner": "projectOwner",
+    "roles/editor": "projectEditor",
+    "roles/viewer": "projectViewer",
+}
 PREDEFINED = {
     "artifactregistry": "admin createOnPushWriter reader repoAdmin writer",
     "billing": "admin costsManager user viewer projectManager",

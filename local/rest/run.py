@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from local.rest import policies
+from local.rest import permissions, policies
 from local.rest.deployments import Functions
 from local.rest.errors import ApiError
+from local.rest.identity import held_permissions
 from local.rest.policies import Policies
 from local.rest.service import Call, Service, require_project
 
@@ -54,4 +55,4 @@ def set_policy(call: Call) -> dict[str, Any]:
 @SERVICE.method("run.projects.locations.services.testIamPermissions")
 def test_permissions(call: Call) -> dict[str, Any]:
     _name(call)
-    return policies.allowed(call.body)
+    return held_permissions(call, permissions.RUN(call))

@@ -8,8 +8,9 @@ from typing import Any
 
 import google_crc32c
 
-from local.rest import policies
+from local.rest import permissions, policies
 from local.rest.errors import ApiError
+from local.rest.identity import held_permissions
 from local.rest.labels import check_labels
 from local.rest.masks import apply_mask
 from local.rest.policies import Policies
@@ -217,7 +218,7 @@ def set_policy(call: Call) -> dict[str, Any]:
 @SERVICE.method("secretmanager.projects.secrets.testIamPermissions")
 def test_permissions(call: Call) -> dict[str, Any]:
     call.world.of(Secrets).get(call)
-    return policies.allowed(call.body)
+    return held_permissions(call, permissions.SECRET(call))
 
 
 def _check(body: dict[str, Any]) -> None:

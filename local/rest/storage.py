@@ -8,16 +8,18 @@ from __future__ import annotations
 import base64
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from flask import Flask, Response, request
 
-from local.rest import policies
+from local.rest import permissions, policies
 from local.rest.backend import Backend
 from local.rest.bucket_rules import check_bucket, check_name, location_type
 from local.rest.checks import check_body
 from local.rest.discovery import load
 from local.rest.errors import ApiError, Style
+from local.rest.identity import held_permissions
 from local.rest.object_door import NO_BUCKET, ObjectDoor
 from local.rest.objects import Objects
 from local.rest.policies import Policies
@@ -151,7 +153,11 @@ def _birth_bindings(project: str) -> list[dict[str, Any]]:
 
 def install(app: Flask, world: World) -> None:
     """Objects, uploads and downloads: streamed, so not through the checks for small JSON calls."""
-    door = ObjectDoor(world, lambda: world.of(Buckets).objects)
+    door = ObjectDoor(
+        world,
+        lambda: world.of(Buckets).objects,
+        lambda bucket: world.of(Buckets).require(bucket),
+    )
     app.before_request(door.answer)
     app.after_request(_empty_answer_to_a_bucket_delete)
 
@@ -258,8 +264,9 @@ def set_policy(call: Call) -> dict[str, Any]:
 @SERVICE.method("storage.buckets.testIamPermissions")
 def test_permissions(call: Call) -> dict[str, Any]:
     call.world.of(Buckets).require(call["bucket"])
-    wanted = request.args.getlist("permissions")
-    return {"kind": "storage#testIamPermissionsResponse", "permissions": wanted}
+    wanted = replace(call, body={"permissions": request.args.getlist("permissions")})
+    kind = {"kind": "storage#testIamPermissionsResponse"}
+    return kind | held_permissions(wanted, permissions.BUCKET(call))
 
 
 @SERVICE.method("storage.buckets.getStorageLayout")

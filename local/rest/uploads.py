@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from local.rest.backend import BLOCK_BYTES
 from local.rest.errors import ApiError
+from local.rest.object_rights import Rights
 from local.rest.preconditions import Preconditions
 
 METADATA_LIMIT_BYTES = 1024 * 1024
@@ -65,12 +66,15 @@ def parse_metadata(text: bytes) -> dict[str, Any]:
 
 @dataclass
 class Session:
-    """One resumable upload under way. upstream: its id at fake-gcs-server."""
+    """One resumable upload under way, with the rights of whoever began it: its address is the key.
+
+    upstream: its id at fake-gcs-server.
+    """
 
     bucket: str
     name: str
     conditions: Preconditions
-    principal: str
+    rights: Rights
     upstream: str
     received: int = 0
     lock: Lock = field(default_factory=Lock)

@@ -10,6 +10,7 @@ from local.rest.discovery import GOOGLE, load
 from local.rest.errors import ApiError, Style
 from local.rest.fields import masked
 from local.rest.identity import Identity
+from local.rest.policies import Policies
 from local.rest.service import Call, Service
 from local.rest.world import World
 from tests.cloud.conftest import ZONE, Api, message, spot_vm
@@ -165,14 +166,20 @@ def test_service_refuses_a_second_handler_for_a_method():
 
 def test_minted_token_names_its_account_until_it_expires(world, clock, secrets):
     """What a VM does must be known as its service account's doing."""
-    token = world.identity.mint("node@proj.iam.gserviceaccount.com", lifetime_s=60)
+    email = "session-node@proj.iam.gserviceaccount.com"
+    reads = {
+        "role": "roles/secretmanager.secretAccessor",
+        "members": [f"serviceAccount:{email}"],
+    }
+    world.of(Policies).start("projects/proj", [reads])
+    token = world.identity.mint(email, lifetime_s=60)
     path = f"{SECRETS}/a/versions/1:access"
 
     answer = secrets("GET", path, token=token).get_json()
     clock.now += 61
     late = secrets("GET", path, token=token)
 
-    assert "by serviceAccount:node@proj" in answer["name"]
+    assert "by serviceAccount:session-node@proj" in answer["name"]
     assert late.status_code == 401
 
 

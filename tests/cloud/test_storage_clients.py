@@ -50,7 +50,8 @@ class Doors:
 def doors(world: World, api: Api, stored: str, tmp_path: Path) -> Iterator[Doors]:
     api.post("/storage/v1/b?project=proj", {"name": "proj-one", "location": "us-central1"})
     app = create_app(world)
-    http, https = Door("http"), Door("https")
+    user = world.identity.user
+    http, https = Door("http", user), Door("https", user)
     servers = [Server(app, http), Server(app, https, self_signed(tmp_path / "tls"))]
     write_boto(tmp_path, port=https.port, project="proj")
     environment = {
