@@ -52,7 +52,8 @@ def place(
     """Three shards in a bucket behind the local cloud's doors, and a node's folders."""
     api.post("/storage/v1/b?project=proj", {"name": "proj-weights", "location": "us-central1"})
     app = create_app(world)
-    http, https = Door("http"), Door("https")
+    user = world.identity.user
+    http, https = Door("http", user), Door("https", user)
     write_boto(tmp_path, port=https.port, project="proj")
     for name, value in {
         "MAYFLY_ROOT": str(tmp_path / "root"),
@@ -69,7 +70,9 @@ def place(
         (tmp_path / "root" / folder).mkdir(parents=True)
     for name, data in SHARDS.items():
         answer = api.client.post(
-            f"/upload/storage/v1/b/proj-weights/o?uploadType=media&name=m/{name}", data=data
+            f"/upload/storage/v1/b/proj-weights/o?uploadType=media&name=m/{name}",
+            data=data,
+            headers={"Authorization": "Bearer fake"},
         )
         assert answer.status_code == 200
     items = api.get("/storage/v1/b/proj-weights/o")[1]["items"]
