@@ -41,7 +41,7 @@ def test_keep_holds_a_session_for_as_long_as_asked(dev: Google, capsys):
     assert abs(vms.seconds(lease["until"]) - (time.time() + 7200)) < 30
     assert lease["vm_id"] == "1000"
     out = capsys.readouterr().out
-    assert f"dev is kept until {lease['until']} (in 2 h 0 min), by {lease['by']}: about $52" in out
+    assert f"dev is kept until {lease['until']} (in 2 h 0 min), by {lease['by']}: about $5" in out
     assert run(capsys, "idle", "dev")["verdict"] == "leased"
 
 
