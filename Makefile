@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 # A file's tests stay together: they share what is expensive to start.
 WORKERS := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup engine demo test check lock
+.PHONY: help setup engine demo test faults check lock
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -31,6 +31,10 @@ demo: setup ## the whole story on a local cloud: no account, no cost (ARGS=--fas
 
 test: setup check ## everything that CI runs
 	@python -m pytest $(WORKERS) $(ARGS)
+
+faults: setup ## sessions that go wrong, and who ends them (ONLY=name,name RUNS=3 JSON=1)
+	@python -m tests.faults --only "$(ONLY)" --runs $(or $(RUNS),1) $(if $(JSON),--json) \
+	  $(if $(OUT),--out $(OUT))
 
 check: setup ## linters and types
 	@ruff check

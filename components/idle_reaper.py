@@ -10,6 +10,7 @@ from components.private_bucket import PrivateBucketArgs, private_bucket
 from mayfly import names
 
 TIMEOUT_S = 600
+EVERY_S = 300
 ATTEMPT_S = 630
 """Longer than the function may run, or a tick that still works would be called failed."""
 
@@ -125,7 +126,7 @@ class IdleReaper(pulumi.ComponentResource):
             project=args.project,
             region=args.region,
             description="Wakes the mayfly reaper",
-            schedule="*/5 * * * *",
+            schedule=f"*/{EVERY_S // 60} * * * *",
             time_zone="Etc/UTC",
             attempt_deadline=f"{ATTEMPT_S}s",
             # What a tick leaves, the next one finds; a retry would only run beside it.

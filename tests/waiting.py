@@ -7,10 +7,12 @@ from typing import Any
 POLL_S = 0.02
 
 
-def wait_until(condition: Callable[[], Any], limit_s: float = 5.0) -> Any:
+def wait_until(
+    condition: Callable[[], Any], limit_s: float = 5.0, *, poll_s: float = POLL_S
+) -> Any:
     """What `condition` returns once it is true; AssertionError when the limit is over."""
     deadline = time.monotonic() + limit_s
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not true within {limit_s:g} s: {condition}"
-        time.sleep(POLL_S)
+        time.sleep(poll_s)
     return value

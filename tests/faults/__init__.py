@@ -1,0 +1,1 @@
+"""The fault matrix: what goes wrong, what ends the GPU then, and how much later than it should."""

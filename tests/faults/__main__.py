@@ -1,0 +1,80 @@
+"""`python -m tests.faults`: play the fault matrix, or a few of its rows, and say what was found."""
+
+import argparse
+import datetime
+import json
+import logging
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import ROOT
+from tests.faults import page, scenarios
+from tests.faults.measure import Result
+from tests.faults.place import Place
+from tests.faults.runner import run_once
+from tests.faults.scenario import ALL, Scenario
+
+LOGS = ROOT / ".mayfly/faults"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 when every scenario held, 1 when one did not, 2 for a name that there is not."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--only", default="", help="names, with commas between")
+    parser.add_argument("--json", action="store_true", help="the result on stdout")
+    parser.add_argument("--runs", type=int, default=1, help="how often, in a row")
+    parser.add_argument("--out", type=Path, help="the result as JSON; a table goes beside it")
+    parser.add_argument("--logs", type=Path, default=LOGS)
+    options = parser.parse_args(arguments)
+    wanted = [name for name in options.only.split(",") if name] or list(ALL)
+    if unknown := [name for name in wanted if name not in ALL]:
+        print(f"No scenario {', '.join(unknown)}. There are: {', '.join(ALL)}", file=sys.stderr)
+        return 2
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    said = play([ALL[name] for name in wanted], options.runs, options.logs)
+    if options.out:
+        page.write(said, options.out)
+    print(json.dumps(said, indent=1) if options.json else page.told(said), flush=True)
+    return 0 if all(row["ok"] for row in said["scenarios"]) else 1
+
+
+def play(chosen: list[Scenario], runs: int, logs: Path) -> dict[str, Any]:
+    """Some scenarios so many times in a row; the result, as it is written."""
+    began = datetime.datetime.now(datetime.UTC)
+    kept = logs / began.strftime("%Y-%m-%dT%H%M%SZ")
+    found: dict[str, list[Result]] = {one.name: [] for one in chosen}
+    # A short path: the name of a socket has 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="mf-", ignore_cleanup_errors=True) as folder:
+        place = Place(Path(folder), say)
+        try:
+            for run in range(1, runs + 1):
+                for name, result in run_once(place, chosen, str(run)).items():
+                    found[name].append(result)
+                    over = f"{result.over_s:.1f} s over" if not result.problems else result.problems
+                    say(f"run {run}: {name}: {over}")
+        finally:
+            place.stop()
+            shutil.copytree(place.logs, kept)
+            shutil.copytree(Path(folder, "cloud/logs"), kept / "cloud", dirs_exist_ok=True)
+    seconds = (datetime.datetime.now(datetime.UTC) - began).total_seconds()
+    return {
+        "date": began.strftime("%Y-%m-%d"),
+        "command": page.COMMAND,
+        "seconds": round(seconds),
+        "logs": kept.name,
+        "scenarios": [page.row(one, found[one.name]) for one in chosen],
+    }
+
+
+def say(line: str) -> None:
+    """Progress, for people."""
+    print(f"{datetime.datetime.now():%H:%M:%S} {line}", file=sys.stderr, flush=True)
+
+
+assert scenarios.__all__
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""What can be wrong with the place itself, for everybody in it. One at a time."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from tests.faults.place import Place
+from tests.faults.scenario import CALM
+from tests.waiting import wait_until
+
+BUSY_LIMIT_S = 60.0
+CONDITIONS: dict[str, Callable[[Place], AbstractContextManager[None]]] = {}
+
+
+def condition(
+    make: Callable[[Place], Iterator[None]],
+) -> Callable[[Place], AbstractContextManager[None]]:
+    """Add a generator to the list under its own name, with hyphens."""
+    made = contextmanager(make)
+    CONDITIONS[make.__name__.replace("_", "-")] = made
+    return made
+
+
+@condition
+def calm(place: Place) -> Iterator[None]:
+    """Nothing is wrong."""
+    yield
+
+
+@condition
+def scheduler_paused(place: Place) -> Iterator[None]:
+    """The reaper is off: nobody wakes it."""
+    place.switch_scheduler("pause")
+    wait_until(lambda: not place.scheduler_is_busy(), BUSY_LIMIT_S)
+    try:
+        yield
+    finally:
+        place.switch_scheduler("resume")
+
+
+assert CALM in CONDITIONS

@@ -1,0 +1,175 @@
+"""Where the faults happen: one local cloud with a foundation and weights, as a user has them."""
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from local.cloud import LocalCloud, Options
+from local.rest.compute.life import Life
+from local.rest.compute.operations import Operations
+from local.rest.compute.store import Store
+from local.rest.deployments import Functions
+from local.rest.scheduler import Scheduler
+from mayfly import names
+from mayfly.cloud import connect
+from mayfly.demo.evidence import Witness
+from mayfly.demo.workshop import FOUNDATION, SEED, make_project
+from tests.conftest import ROOT
+from tests.faults import timing
+from tests.provider.engine import find_engine
+from tests.waiting import wait_until
+
+SETTINGS = {"hub_mb": 16, "vllm_load_s": 0, "scheduler_speedup": timing.SPEEDUP}
+REGION = "us-central1"
+FUNCTION = "mayfly-reaper"
+PULUMI_LIMIT_S, DEPLOY_LIMIT_S = 400.0, 60.0
+
+
+class Place:
+    """Started by the constructor; `stop` ends all of it. Its logs lie in `folder`.
+
+    What it says of Compute it reads from the cloud itself, past every fault that was ordered.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self.folder, self.logs = folder, folder / "logs"
+        self.say = say
+        self.logs.mkdir(parents=True)
+        self.local = LocalCloud(Options(directory=folder / "cloud", settings=dict(SETTINGS)))
+        try:
+            self._build()
+        except BaseException:
+            self.local.stop()
+            raise
+
+    def _build(self) -> None:
+        described = self.local.describe()
+        (self.folder / "cloud/local.json").write_text(yaml.safe_dump(described))
+        variables = described["exports"]
+        path = os.pathsep.join([str(find_engine().parent), os.environ["PATH"]])
+        os.environ.update(variables | {"PATH": variables["PATH"].replace("$PATH", path)})
+        self.cloud = connect(described["project"])
+        self.bucket = names.bucket(self.cloud.project, "state")
+        self.witness = Witness(self.cloud, self.bucket)
+        self.project = self.folder / "project"
+        self.project.mkdir()
+        make_project(self.project, self.cloud.project)
+        self.say("foundation up")
+        self.up(FOUNDATION)
+        self.say("weights into the bucket")
+        self.up(SEED)
+        self.pulumi(SEED, "destroy", "--yes", "--skip-preview", "--refresh")
+        self.configure_function()
+
+    def stop(self) -> None:
+        """End all of it, the reaper's last tick first."""
+        try:
+            self.switch_scheduler("pause")
+            wait_until(lambda: not self.scheduler_is_busy(), DEPLOY_LIMIT_S)
+        finally:
+            self.local.stop()
+
+    # -- the user's hands
+
+    def configure(self, stack: str, config: Mapping[str, str]) -> None:
+        """Write a session's stack file: as shipped, with short lives and these settings."""
+        found = yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text())["config"]
+        chosen = {f"mayfly:{key}": value for key, value in {**timing.SHORT, **config}.items()}
+        found |= {"gcp:project": self.cloud.project, **chosen}
+        (self.project / f"Pulumi.{stack}.yaml").write_text(yaml.safe_dump({"config": found}))
+
+    def up(self, stack: str) -> None:
+        self.pulumi(stack, "stack", "init")
+        self.pulumi(stack, "up", "--yes", "--skip-preview")
+
+    def pulumi(self, stack: str, *words: str) -> str:
+        """A command to its end, its words in a log of its own. AssertionError where it fails."""
+        process = self.start_pulumi(stack, *words)
+        code = process.wait(PULUMI_LIMIT_S)
+        text = self.log(stack, words[0]).read_text()
+        assert code == 0, f"pulumi {' '.join(words)} --stack {stack}: {code}\n{text[-1500:]}"
+        return text
+
+    def start_pulumi(self, stack: str, *words: str) -> subprocess.Popen[bytes]:
+        """A command, started in a session of its own, as on a laptop that may die."""
+        with self.log(stack, words[0]).open("ab") as log:
+            return subprocess.Popen(
+                ["pulumi", *words, "--stack", stack, "--non-interactive", "--color", "never"],
+                cwd=self.project,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def log(self, stack: str, verb: str) -> Path:
+        return self.logs / f"{stack}-{verb}.log"
+
+    # -- the function and its scheduler
+
+    def configure_function(self, **more: str) -> None:
+        """Give the reaper shorter durations: its environment, as its settings take it."""
+        parent = f"projects/{self.cloud.project}/locations/{REGION}"
+        path = f"{parent}/functions/{FUNCTION}"
+        config = self.cloud.ask("GET", "functions", path)["serviceConfig"]
+        wanted = {
+            **config["environmentVariables"],
+            "MAYFLY_TICK_S": str(timing.TICK_S),
+            "MAYFLY_STALE_LOCK_S": str(timing.STALE_LOCK_S),
+            **more,
+        }
+        body = {"serviceConfig": {**config, "environmentVariables": wanted}}
+        mask = "?updateMask=serviceConfig.environmentVariables"
+        begun = self.cloud.ask("PATCH", "functions", path + mask, body)["name"]
+        done = wait_until(
+            lambda: (found := self.cloud.ask("GET", "functions", begun)).get("done") and found,
+            DEPLOY_LIMIT_S,
+        )
+        assert "error" not in done, done
+
+    @property
+    def job(self) -> str:
+        return f"projects/{self.cloud.project}/locations/{REGION}/jobs/{FUNCTION}"
+
+    def switch_scheduler(self, verb: str) -> None:
+        """verb: pause or resume, as anybody with the rights can."""
+        self.cloud.ask("POST", "scheduler", f"{self.job}:{verb}", {})
+
+    def function_pid(self) -> int:
+        deployed = self.local.world.of(Functions).by_short_name(FUNCTION)
+        assert deployed is not None
+        assert deployed.runtime is not None
+        return deployed.runtime.child.pid
+
+    def scheduler_is_busy(self) -> bool:
+        return self.local.world.of(Scheduler).jobs[self.job].busy
+
+    # -- what Compute knows
+
+    def instances(self) -> list[dict[str, Any]]:
+        with self.local.world.lock:
+            return [dict(found) for found in self.local.world.of(Store).all("instances")]
+
+    def disks(self) -> list[dict[str, Any]]:
+        with self.local.world.lock:
+            return [dict(found) for found in self.local.world.of(Store).all("disks")]
+
+    def operations(self) -> list[dict[str, Any]]:
+        """All zone operations, newest first."""
+        with self.local.world.lock:
+            return self.local.world.of(Operations).all()
+
+    def claims(self, vm_id: str) -> dict[str, str]:
+        """A VM's guest attributes, without namespace."""
+        with self.local.world.lock:
+            found = dict(self.local.world.of(Life).attributes.get(vm_id, {}))
+        return {key.removeprefix(names.GUEST_PATH): value for key, value in found.items()}
+
+    def order(self, fault: str, **words: Any) -> None:
+        """A fault from now on; words: as at /_local/faults, with_ for with."""
+        known = {key.rstrip("_"): value for key, value in words.items()}
+        self.local.world.faults.order({"fault": fault, **known})

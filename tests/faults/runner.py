@@ -1,0 +1,128 @@
+"""Plays scenarios in a place, several at a time, and measures each."""
+
+import time
+import traceback
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from mayfly import names
+from tests.faults.conditions import CONDITIONS
+from tests.faults.measure import (
+    Keepsakes,
+    Result,
+    disk_problems,
+    gpus,
+    keepsakes,
+    ledger_problems,
+    left_in_compute,
+    over_s,
+    touched,
+    unfinished,
+)
+from tests.faults.place import Place
+from tests.faults.scenario import Scenario
+from tests.faults.session import Due, Session
+from tests.faults.timing import in_test
+from tests.waiting import wait_until
+
+AT_ONCE = 4
+# Longer than any bound: what is over its bound is measured, not given up.
+PATIENCE_S = 60.0
+SETTLE_LIMIT_S = 150.0
+POLL_S = 0.25
+
+
+@dataclass
+class Played:
+    """A scenario on its way: what it wants, and what was found so far."""
+
+    scenario: Scenario
+    session: Session
+    due: Sequence[Due] = ()
+    result: Result = field(default_factory=Result)
+    began: float = field(default_factory=time.monotonic)
+
+    def fail(self, error: BaseException) -> None:
+        self.session.tell("".join(traceback.format_exception(error)))
+        self.result.problems.append(f"{type(error).__name__}: {error}"[:600])
+
+
+def run_once(place: Place, scenarios: Sequence[Scenario], run: str) -> dict[str, Result]:
+    """Every scenario once; those that want the same condition of the place at the same time."""
+    results: dict[str, Result] = {}
+    before = keepsakes(place)
+    for name, condition in CONDITIONS.items():
+        group = [chosen for chosen in scenarios if chosen.condition == name]
+        if not group:
+            continue
+        with condition(place), ThreadPoolExecutor(AT_ONCE) as pool:
+            played = list(pool.map(lambda chosen: _play(place, chosen, run), group))
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda one: _settle(one, before), played))
+        results |= {one.scenario.name: one.result for one in played}
+    return results
+
+
+def _play(place: Place, chosen: Scenario, run: str) -> Played:
+    """Bring it about and wait for its end; a failure is a problem in its result."""
+    session = Session(place, f"{chosen.name}-{run}"[:41].rstrip("-"), in_test(chosen.config))
+    played = Played(chosen, session)
+    played.result.log = session.log.name
+    try:
+        place.configure(session.stack, chosen.config)
+        place.pulumi(session.stack, "stack", "init")
+        played.due = chosen.play(session)
+        for one in played.due:
+            session.tell(f"VM {one.vm_id} is due in {one.at - time.time():.1f} s, by {one.by}")
+        limit_s = max((one.at - time.time() for one in played.due), default=0.0)
+        limit_s = max(limit_s, 0.0) + chosen.bound(session.timing) + PATIENCE_S
+        wait_until(lambda: _is_over(session), limit_s, poll_s=POLL_S)
+    except Exception as error:
+        played.fail(error)
+    _measure(played)
+    return played
+
+
+def _is_over(session: Session) -> bool:
+    session.keep_serial()
+    return all(life.ended is not None for life in session.lives())
+
+
+def _measure(played: Played) -> None:
+    session, result = played.session, played.result
+    lives = session.lives()
+    if not lives and not result.problems:
+        result.problems.append("it never had a VM")
+    result.over_s = round(over_s(lives, played.due), 1)
+    bound_s = played.scenario.bound(session.timing)
+    if result.over_s > bound_s:
+        result.problems.append(f"{result.over_s:.1f} s over, the bound is {bound_s:.1f} s")
+    result.left, result.disk_gb = left_in_compute(session.place, session.stack)
+    for life in lives:
+        ended = "lives" if life.ended is None else f"{life.ended - life.began:.1f} s"
+        session.tell(f"VM {life.vm_id}: {ended}; {result.over_s:.1f} s over")
+
+
+def _settle(played: Played, before: Keepsakes) -> None:
+    """Wait until the reaper has cleaned up; what is left then, and what the ledger says."""
+    session, result, place = played.session, played.result, played.session.place
+    try:
+        wait_until(lambda: not unfinished(session), SETTLE_LIMIT_S, poll_s=POLL_S)
+    except AssertionError:
+        result.problems.append(f"not cleaned up: {', '.join(unfinished(session))}")
+    if not played.scenario.may_leave_disk:
+        result.left, result.disk_gb = left_in_compute(place, session.stack)
+    result.gpu_left = gpus(place, session.stack)
+    result.ended_by, wrong = ledger_problems(session, played.due)
+    result.problems += [*disk_problems(played.scenario, result), *wrong, *touched(place, before)]
+    result.seconds = round(time.monotonic() - played.began, 1)
+    session.tell(f"result: {result.shown()}")
+    _forget(session)
+
+
+def _forget(session: Session) -> None:
+    """Take the empty stack away: the reaper reads every state there is."""
+    place = session.place
+    if not unfinished(session):
+        place.cloud.storage.delete(place.bucket, names.stack_state(session.stack))
