@@ -10,7 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 readonly pattern='/gib(/|$|[^A-Za-z0-9_-])|(^|[^A-Za-z0-9_])NCCL_[A-Za-z0-9_]+ *='
 # A word of systemd's Environment= and DefaultEnvironment=, quoted or not.
 readonly setting="(NCCL_[A-Za-z0-9_]+=|[A-Z_]+=[^\"' ]*/gib)"
-readonly word="\"$setting[^\"]*\"|'$setting[^']*'|$setting[^\"' ]*"
+readonly word="\"${setting}[^\"]*\"|'${setting}[^']*'|${setting}[^\"' ]*"
 # Without such words; where nothing is left, without the line: an empty one means "forget those before".
 readonly drop_words="/Environment *=/{\\@$word@{s@@@g;/=[[:space:]]*\$/d}}"
 

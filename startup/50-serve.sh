@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Stage 50: vLLM as a systemd unit, until it answers. It starts while its shards still arrive, by
-# the plugin in vllm_plugin/; where that is no good, once more without it when they are all there.
+# the plugin in vllm_plugin/; where that is no good, once more without it when they are all there;
+# where it dies of restored kernel caches, once more without those.
 # Needs: what stages 10 to 40 leave, of stage 30 all but the shards; MAYFLY_API_KEY_SECRET
 #        (projects/P/secrets/S), MAYFLY_PORT.
 # Leaves: unit mayfly-vllm running, /health answering 200 on loopback.
@@ -118,16 +119,17 @@ start() {
   fi
   if weights_are_here; then with_plugin=""; fi # startup/serve.py sees the same
   start_unit
-  if wait_healthy; then return 0; fi
-  if [[ -n "$with_plugin" ]] && ! is_not_the_plugin; then
-    say "vLLM could not start before its shards were here, and starts again when they are; $death"
-    wait_for_weights
-  elif ! drop_caches; then
-    fail "$death"
-  fi
-  mv "$vllm_log" "$vllm_log.early"
-  start_unit
-  wait_healthy || fail "$death"
+  until wait_healthy; do # each of the two ways out is there once
+    if [[ -n "$with_plugin" ]] && ! is_not_the_plugin; then
+      say "vLLM could not start before its shards were here, and starts again when they are; $death"
+      wait_for_weights
+      with_plugin=""
+    elif ! drop_caches; then
+      fail "$death"
+    fi
+    mv "$vllm_log" "$vllm_log.early"
+    start_unit
+  done
 }
 
 main() {

@@ -9,9 +9,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # What vLLM was started with, whatever the image has told systemd: else NCCL may look for gIB.
 check_nccl() {
-  local said
-  said="$(python3 -m startup.nccl_env unit mayfly-vllm.service 2>&1)" ||
-    fail "vLLM runs with NCCL settings that are not ours: ${said//$'\n'/, }"
+  local said status=0
+  said="$(python3 -m startup.nccl_env unit mayfly-vllm.service 2>&1)" || status=$?
+  case "$status" in
+  0) ;;
+  1) fail "vLLM runs with NCCL settings that are not ours: ${said//$'\n'/, }" ;;
+  *) fail "$said" ;; # it says what it could not look at
+  esac
 }
 
 check() { # leaves the last line in $said
@@ -26,7 +30,8 @@ check() { # leaves the last line in $said
 restart_safely() {
   printf '%s\n' "$MAYFLY_SAFE_FLAGS" >"$run_dir/serve-flags"
   printf '%s\n' "$1" >"$run_dir/fallback"
-  systemctl stop mayfly-vllm.service
+  systemctl stop mayfly-vllm.service ||
+    fail "mode $MAYFLY_MODE failed its check ($1), and its vLLM does not stop" # stage 50 would leave it alone
   MAYFLY_STAGE="$stage" bash "$(dirname "${BASH_SOURCE[0]}")/50-serve.sh"
 }
 

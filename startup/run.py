@@ -89,7 +89,7 @@ class Runner:
     async def run(self, ready: Callable[[], None]) -> None:
         """All stages done, with `ready` called before the late ones.
 
-        StageError or RebootRequest: every process of theirs has ended.
+        StageError or RebootRequest: each script has ended, and all it started was told to.
         """
         await self._together([stage for stage in self._stages if not stage.late])
         ready()
@@ -171,8 +171,8 @@ class Runner:
         )
         last: deque[str] = deque(maxlen=LAST_LINES)
         try:
-            await asyncio.wait_for(self._follow(process, stage.name, last), stage.limit_s)
-            status = await process.wait()
+            follow = self._follow(process, stage.name, last)
+            status = await asyncio.wait_for(follow, stage.limit_s)
         except asyncio.TimeoutError:  # noqa: UP041  # its own class before Python 3.11
             raise StageError(
                 f"stage {stage.name} took longer than its {stage.limit_s:.0f} s; {_tail(last)}"
@@ -187,7 +187,8 @@ class Runner:
 
     async def _follow(
         self, process: asyncio.subprocess.Process, name: str, last: deque[str]
-    ) -> None:
+    ) -> int:
+        """Its exit status, once it is over and nobody can print for it any more."""
         assert process.stdout is not None
         with (paths.log_dir() / f"{name}.log").open("ab", buffering=0) as log:
             while True:
@@ -196,7 +197,7 @@ class Runner:
                 except ValueError:  # longer than a line may be: that piece is dropped
                     continue
                 if not raw:
-                    return
+                    return await process.wait()
                 log.write(raw)
                 line = raw.decode("utf-8", "replace").rstrip()
                 last.append(line)
@@ -254,14 +255,23 @@ def run_layer(stages: Sequence[Stage], scripts: Path, ready: Callable[[], None])
         words.set_phase("failed", str(failure))
         return 1
     except RebootRequest:
-        words.set_phase("rebooting", "rebooting into the upgraded driver")
-        return subprocess.run(["systemctl", "reboot"], check=False).returncode
+        return reboot()
     except asyncio.CancelledError:
         return 1  # the machine goes down: whoever ended it has said why
     except Exception as error:  # a runner that dies in silence costs start_s of GPUs
         words.set_phase("failed", f"the stages' runner broke: {error!r}")
         raise
     return 0
+
+
+def reboot() -> int:
+    """Exit status 1 where systemd refuses: who says `rebooting` and stays is waited for."""
+    why = paths.read(paths.run_dir() / "reboot-planned")
+    words.set_phase("rebooting", f"rebooting: {why}" if why else "rebooting")
+    if subprocess.run(["systemctl", "reboot"], check=False).returncode == 0:
+        return 0
+    words.set_phase("failed", "the machine should reboot, and systemctl reboot failed")
+    return 1
 
 
 def serving() -> None:

@@ -85,7 +85,7 @@ def test_stage_leaves_no_empty_environment_line_where_gib_was_all_of_it(run):
     """To systemd an empty one means: forget those before. Others' settings would go with gIB's."""
     folder = "/etc/systemd/system/service.d"
     probe = "[Service]\\nType=oneshot\\nRemainAfterExit=yes\\nExecStart=/usr/bin/env\\n"
-    words = "\\x27NCCL_NET=gIB\\x27 OWN_B=2 \"NCCL_DEBUG=a b\""
+    words = '\\x27NCCL_NET=gIB\\x27 OWN_B=2 "NCCL_DEBUG=a b"'
     commands = [
         f"mkdir -p {folder} && printf '[Service]\\nEnvironment=OWN_A=1\\n' >{folder}/10.conf",
         f"printf '[Service]\\nEnvironment={words}\\n' >{folder}/20.conf",

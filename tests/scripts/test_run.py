@@ -153,6 +153,34 @@ def test_runner_reboots_when_a_stage_asks_for_it(scripts, machine, phases):
     assert machine.calls("systemctl") == ["systemctl reboot"]
 
 
+def test_runner_says_why_it_reboots_when_the_stage_has_said_so(scripts, google):
+    """Three minutes of waiting want a reason."""
+    scripts.write(
+        "a", 'echo "driver 570 is in use" >"$MAYFLY_ROOT/run/mayfly/reboot-planned"; exit 75'
+    )
+
+    scripts.run(Stage("driver", "a", "driver", 20))
+
+    assert google.guest["message"] == "rebooting: driver 570 is in use"
+
+
+def test_runner_says_that_it_failed_when_the_machine_does_not_reboot(scripts, machine, phases):
+    """`rebooting` counts as starting: until start_s nobody would look."""
+    machine.stub("systemctl", exit_status=1)
+    scripts.write("a", "exit 75")
+
+    assert scripts.run(Stage("driver", "a", "driver", 20)) == 1
+    assert phases()[-2:] == ["rebooting", "failed"]
+
+
+def test_runner_ends_a_stage_that_goes_silent_when_it_takes_too_long(scripts, google):
+    """Without anything to read from it, its limit must still hold."""
+    scripts.write("a", "exec >&- 2>&-; /bin/sleep 60")
+
+    assert scripts.run(Stage("weights", "a", "weights", 0.5)) == 1
+    assert "stage weights took longer than its 0 s" in google.guest["message"]
+
+
 def test_runner_reports_the_failure_when_another_stage_asks_for_a_reboot(scripts, machine, phases):
     """A reboot would hide why it failed, and fail again."""
     scripts.write("a", "exit 75")

@@ -247,3 +247,26 @@ def test_texts_are_others_when_the_check_runs_again(check, model):
     check()
 
     assert model.asked["first"][1]["messages"][0]["content"] != first
+
+
+def test_check_stage_says_that_it_cannot_look_when_vllm_shows_no_environment(check, model, machine):
+    """Who is sent to look for wrong settings where none are loses an hour."""
+    machine.write("proc/7/environ", "")
+
+    assert check().returncode == 1
+    assert machine.why("60-check") == (
+        "could not look for gIB: mayfly-vllm.service shows no environment\n"
+    )
+    assert not model.asked
+
+
+def test_check_stage_fails_when_the_mode_that_failed_cannot_be_stopped(check, model, machine):
+    """What then still answers would be told as the safe mode."""
+    machine.stub("systemctl", body='if [[ "$1" == stop ]]; then exit 1; fi; echo 7')
+    model.answers["chat"] = answer("")
+
+    result = check(MAYFLY_MODE="long", MAYFLY_SAFE_FLAGS=SAFE)
+
+    assert result.returncode == 1
+    assert machine.why("60-check").endswith("and its vLLM does not stop\n")
+    assert "endpoint" not in machine.google.guest

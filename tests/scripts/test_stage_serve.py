@@ -247,6 +247,24 @@ def test_serve_stage_starts_plainly_when_the_plugin_does_not_load(vllm, ready, r
     assert "not supported" in ready.read("var/log/mayfly/vllm.log.early")  # kept for a look
 
 
+def test_serve_stage_gives_up_the_kernel_caches_too_when_the_plain_start_dies(
+    vllm, ready, run_stage
+):
+    """Two things can be in vLLM's way at once; neither may end the session."""
+    vllm.starts((PLUGIN, False), (["RuntimeError: no kernel image"], False), (["INFO"], True))
+    vllm.weights_come_after_its_death()
+    ready.write("run/mayfly/kernel-caches", "gs://c/kernels/k\n")
+    ready.write("var/cache/mayfly-vllm/triton/kernel.cubin", "for another GPU")
+    ready.stub("curl", body=f'[[ -n "$(cat {vllm.state}/lives)" ]] || exit 7')
+
+    result = run_stage("50-serve.sh")
+
+    assert result.returncode == 0, result.stderr
+    assert vllm.how() == ["early", "plain", "plain"]
+    assert "without the kernel caches of gs://c/kernels/k" in ready.google.guest["message"]
+    assert not list((ready.root / "var/cache/mayfly-vllm").iterdir())
+
+
 @pytest.mark.parametrize(
     ("plans", "complete", "how"),
     [
