@@ -7,6 +7,7 @@ the content; exit status 4 says "there is no such thing", 5 "no right to it".
 
 import base64
 import contextlib
+import email.utils
 import functools
 import http.client
 import json
@@ -17,7 +18,7 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 MAX_BYTES = 64 << 20
@@ -41,13 +42,20 @@ def fetch(
     timeout_s: float = 10,
 ) -> bytes:
     """The body of a 2xx answer within timeout_s in all; anything else is a CloudError."""
+    return _exchange(url, method, data, headers or {}, timeout_s)[1]
+
+
+def _exchange(
+    url: str, method: str, data: bytes | None, headers: dict[str, str], timeout_s: float
+) -> tuple[Mapping[str, str], bytes]:
+    """As `fetch`, with the headers of the answer."""
     parts = urllib.parse.urlsplit(url)
     connection = _connection(parts, timeout_s)
     path = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
     try:
         connection.connect()
         with _deadline(connection.sock, timeout_s):
-            connection.request(method, path, body=data, headers=headers or {})
+            connection.request(method, path, body=data, headers=headers)
             with connection.getresponse() as response:  # which may hold the socket by itself
                 body = response.read(MAX_BYTES + 1)
     except (OSError, http.client.HTTPException) as error:
@@ -60,7 +68,7 @@ def fetch(
     if not 200 <= response.status < 300:
         said = " ".join(body[:300].decode("utf-8", "replace").split())
         raise CloudError(response.status, f"{parts.netloc} says {response.status}: {said}")
-    return body
+    return response.headers, body
 
 
 def _connection(parts: urllib.parse.SplitResult, timeout_s: float) -> http.client.HTTPConnection:
@@ -98,9 +106,14 @@ def _instance(path: str) -> str:
     return f"http://{host}/computeMetadata/v1/instance/{path}"
 
 
-def instance_id() -> str:
-    """This VM's number, as Compute knows it."""
-    return fetch(_instance("id"), headers=FLAVOR, timeout_s=3).decode("ascii", "replace")
+def who_and_when() -> tuple[str, float]:
+    """This VM's number, and Unix seconds by the metadata server's clock: ours may be set wrong."""
+    headers, number = _exchange(_instance("id"), "GET", None, FLAVOR, 3)
+    try:
+        at = email.utils.parsedate_to_datetime(headers.get("Date", ""))
+    except ValueError as error:
+        raise CloudError(0, f"the metadata server gives no time: {error}") from error
+    return number.decode("ascii", "replace"), at.timestamp()
 
 
 def publish(key: str, value: str, *, tries: int = 3, timeout_s: float = 3) -> bool:

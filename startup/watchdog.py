@@ -3,8 +3,9 @@
 `python3 -m startup.watchdog`, a systemd service. Every 15 s (or idle_s / 8, if shorter) it looks,
 publishes heartbeat and active_at, asks mayfly.idle for its verdict, and powers off when told to.
 
-All spans are on the monotonic clock: a wall clock that jumps neither ends nor saves a VM. What it
-knows outlives its own restart in /run/mayfly/watchdog.json; the VM's age outlives a reboot.
+All spans are on the monotonic clock, and what is published on Google's: a wall clock that jumps
+neither ends nor saves a VM. What it knows outlives its own restart in /run/mayfly/watchdog.json;
+the VM's age outlives a reboot.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from startup import cloud, paths, probes, processes, serving, words
 PERIOD_S = 15.0
 LEASE_TIMEOUT_S = 5.0
 LEASE_EVERY_S = 60.0
+CLOCK_EVERY_S = 600.0
 SAID_CHARS = 300
 
 
@@ -194,26 +196,25 @@ class Watchdog:
             print(f"lease: {error!r}", flush=True)
             return False
         lease = idle.parse_lease(text) if text is not None else None
-        until = lease.until if lease is not None and lease.holds(self._vm_id()) else None
+        wall = self._wall(now)
+        held = lease is not None and lease.holds(data.get("vm_id"))
+        data["lease"] = now + lease.until - wall if lease is not None and held else None
         data["lease_read"] = now
-        # A lease that we know stays where it is on our clock: the wall clock may have jumped.
-        if until != data.get("lease_until"):
-            data["lease"] = None if until is None else now + until - self._clock.wall()
-            data["lease_until"] = until
         return True
 
-    def _vm_id(self) -> str | None:
-        """This VM's number; None while the metadata server does not say."""
+    def _wall(self, now: float) -> float:
+        """Unix seconds, by Google's clock if it can be had: by it our claims are judged."""
         data = self._memory.data
-        if "vm_id" not in data:
+        if now - data.get("clock_read", -math.inf) >= CLOCK_EVERY_S:
             try:
-                data["vm_id"] = cloud.instance_id()
-            except cloud.CloudError:
-                return None
-        return str(data["vm_id"])
+                data["vm_id"], at = cloud.who_and_when()
+                data["epoch"], data["clock_read"] = at - now, now
+            except cloud.CloudError as error:
+                print(f"clock: {error}", flush=True)
+        return now + data["epoch"] if "epoch" in data else self._clock.wall()
 
     def _tell(self, now: float, unknown: list[str]) -> None:
-        wall, data = self._clock.wall(), self._memory.data
+        wall, data = self._wall(now), self._memory.data
         heartbeat = math.floor(wall - (now - data["heartbeat"]))
         active = math.ceil(wall - (now - data["active"]))  # rounded in the user's favour
         cloud.publish("heartbeat", words.rfc3339(heartbeat), tries=1)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import threading
+import time
 import urllib.parse
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,7 +32,8 @@ class FakeGoogle:
         self.attributes: dict[str, str] = {}
         self.secrets: dict[str, str] = {}
         self.guest: dict[str, str] = {}
-        self.vm_id = ""
+        self.vm_id = "43"
+        self.clock: Callable[[], float] = time.time
         self.published: list[tuple[str, str]] = []
         self.asked: list[str] = []
         self.faults: dict[str, list[int | tuple[int, Any]]] = {}
@@ -48,6 +50,9 @@ class FakeGoogle:
 
             def do_POST(self) -> None:
                 fake.answer(self)
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return super().date_time_string(fake.clock() if timestamp is None else timestamp)
 
             def log_message(self, *_: object) -> None:
                 pass

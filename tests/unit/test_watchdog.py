@@ -75,7 +75,8 @@ class World:
 
     def __init__(self, root, google, vllm) -> None:
         self.root, self.google, self.vllm = root, google, vllm
-        self.mono, self.wall = MONO0, WALL0
+        self.mono, self.wall, self.true = MONO0, WALL0, WALL0
+        google.clock = lambda: self.true
         self.powered_off = 0
         self.settings = {
             "MAYFLY_IDLE_S": str(IDLE_S),
@@ -103,6 +104,7 @@ class World:
     def look(self, after_s: float = PERIOD_S):
         self.mono += after_s
         self.wall += after_s
+        self.true += after_s
         return self.dog.look()
 
     def pass_s(self, seconds: float):
@@ -522,7 +524,7 @@ def test_watchdog_keeps_the_age_when_the_machine_reboots(world):
     world.pass_s(150)
     for file in paths.run_dir().iterdir():
         file.unlink()
-    world.mono, world.wall = 5.0, world.wall + 60
+    world.mono, world.wall, world.true = 5.0, world.wall + 60, world.true + 60
     world.start()
 
     assert world.pass_s(2 * START_S).kind == "failed"
@@ -540,7 +542,7 @@ def test_watchdog_neither_ends_nor_stays_when_the_wall_clock_jumps(serving, jump
 
 
 def lease(world, left_s: float) -> None:
-    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(world.wall + left_s))
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(world.true + left_s))
     world.google.put("gs://s/leases/dev", json.dumps({"until": until, "by": "me"}))
 
 
@@ -557,23 +559,47 @@ def test_watchdog_ends_it_when_the_lease_is_another_machines(serving):
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(serving.wall + 600))
     body = {"until": until, "by": "me", "vm_id": "42"}
     serving.google.put("gs://s/leases/dev", json.dumps(body))
-    assert serving.pass_s(60).kind == "leased"  # without its own number it takes no risk
-    serving.google.vm_id = "43"
 
-    verdict = serving.pass_s(IDLE_S)
+    assert serving.pass_s(IDLE_S).kind == "idle"
 
-    assert verdict.kind == "idle"
+
+def test_watchdog_takes_no_risk_when_it_does_not_know_its_own_number(world):
+    """An older lease may hold it then, never past the deadline; a newer one must."""
+    world.google.vm_id = ""
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(world.wall + 600))
+    world.google.put("gs://s/leases/dev", json.dumps({"until": until, "vm_id": "42"}))
+    words.set_phase("serving")
+
+    assert world.pass_s(IDLE_S + 60).kind == "leased"
 
 
 @pytest.mark.parametrize("jump_s", [86_400, -86_400])
 def test_watchdog_keeps_to_the_lease_when_the_wall_clock_jumps(serving, jump_s):
-    """The clock that a lease is written in may be set while it holds."""
+    """The clock that a lease is written in may be set before or while it holds."""
+    serving.wall += jump_s
     lease(serving, 600)
     serving.pass_s(75)
-    serving.wall += jump_s
+    serving.wall -= 2 * jump_s
 
     assert serving.pass_s(495).kind == "leased"
     assert serving.pass_s(60).kind == "idle"
+
+
+@pytest.mark.parametrize("jump_s", [86_400, -86_400, 10])
+def test_watchdog_tells_googles_time_when_its_own_clock_is_wrong(serving, jump_s):
+    """The reaper would call a beat from tomorrow none, and end a session in use."""
+    serving.wall += jump_s
+    serving.pass_s(30)
+
+    assert serving.since_start("heartbeat") == serving.true - WALL0
+
+
+def test_watchdog_takes_its_own_clock_when_google_tells_none(serving, monkeypatch):
+    """The metadata server that could tell is the one to be told."""
+    monkeypatch.setenv("GCE_METADATA_HOST", "127.0.0.1:9")
+    lease(serving, 600)
+
+    assert serving.pass_s(IDLE_S).kind == "leased"
 
 
 def test_watchdog_asks_storage_once_a_minute_when_somebody_is_at_work(serving):
