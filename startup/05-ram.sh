@@ -7,21 +7,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 readonly spare_percent=20 # of the free RAM: page tables, the engine's own buffers, shared memory
 readonly spare_disk_kib=$((2 << 20))
 
-fetch_manifest() {
-  local uri=$1 to=$2 status=0
-  cloud get "$uri/manifest.json" >"$to.new" || status=$?
-  case "$status" in
-  0) mv "$to.new" "$to" ;;
-  4) fail "no complete weights at $uri; run: mayfly seed $MAYFLY_PROFILE" ;;
-  5) fail "the VM may not read $uri; run: pulumi up --stack foundation" ;;
-  *) fail "could not read $uri/manifest.json (exit $status)" ;;
-  esac
-}
-
 main() {
   local uri="${MAYFLY_WEIGHTS_URI:?stage 05 needs the gs:// address of the weights}"
   local list="$run_dir/weights-manifest.json" bytes kib free_ram_kib free_disk_kib
-  fetch_manifest "$uri" "$list"
+  bring_manifest "$uri" "$list" || fail "no complete weights at $uri; run: mayfly seed $MAYFLY_PROFILE"
   bytes="$(manifest total "$list")" || fail "the manifest at $uri is not usable; run: mayfly seed $MAYFLY_PROFILE"
   kib=$((bytes / 1024 + 1))
   mkdir -p "$ram_dir"

@@ -31,7 +31,7 @@ main() {
     log INFO "this is not the mode that was asked for: its kernel caches are not kept"
     return 0
   fi
-  uri="$(python3 -m startup.caches uri)" || fail "kernel caches are not saved: $uri"
+  uri="$(python3 -m startup.caches uri)" || fail "$uri"
   if cloud get "$uri/manifest.json" >/dev/null; then
     log INFO "the bucket has kernel caches for this start: $uri"
     return 0
@@ -39,14 +39,14 @@ main() {
   rm -rf "$work"
   mkdir -p "$work"
   said="$(retry 3 20 nice -n 19 python3 -m startup.caches pack "$cache" "$work/new")" ||
-    fail "kernel caches are not saved: ${said##*$'\n'}"
+    fail "${said##*$'\n'}"
   log INFO "${said##*$'\n'}"
   name="caches-$(sha256sum "$work/new" | cut -c 1-16).tar.gz"
   mv "$work/new" "$work/$name"
   retry 3 5 create_archive "$work/$name" "$uri" ||
-    fail "kernel caches are not saved: could not create $uri/$name; see $log_dir/$stage.log"
+    fail "could not create $uri/$name; see $log_dir/$stage.log"
   retry 3 5 create_manifest "$uri" ||
-    fail "kernel caches are not saved: could not create $uri/manifest.json; see $log_dir/$stage.log"
+    fail "could not create $uri/manifest.json; see $log_dir/$stage.log"
   report_bytes "$(manifest total "$work.json")"
   rm -rf "$work"
 }

@@ -8,7 +8,7 @@ readonly lock_wait_s=300 # the image's own upgrades hold apt's lock in the first
 # fetch_packages URI  What the manifest there names, into $packages, every file checked.
 fetch_packages() {
   local uri=$1 attempt wrong status
-  fetch_manifest "$uri"
+  look_for_packages "$uri"
   for attempt in 1 2; do
     manifest absent "$packages.json" "$packages" | cut -f 2 >"$packages.absent" || fail "the manifest at $uri is not usable"
     if [[ -s "$packages.absent" ]]; then
@@ -28,16 +28,10 @@ fetch_packages() {
   fail "driver package ${wrong//$'\n'/, } at $uri is not what its manifest says; run: mayfly seed $MAYFLY_PROFILE"
 }
 
-fetch_manifest() {
-  local uri=$1 status=0
+look_for_packages() {
   mkdir -p "$packages"
-  cloud get "$uri/manifest.json" >"$packages.new" || status=$?
-  case "$status" in
-  0) ;;
-  4) fail "driver ${works:-none} will not do and there are no driver packages at $uri; run: mayfly seed $MAYFLY_PROFILE" ;;
-  5) fail "the VM may not read $uri; run: pulumi up --stack foundation" ;;
-  *) fail "could not read $uri/manifest.json (exit $status)" ;;
-  esac
+  bring_manifest "$1" "$packages.new" ||
+    fail "driver ${works:-none} will not do and there are no driver packages at $1; run: mayfly seed $MAYFLY_PROFILE"
   if ! cmp -s "$packages.new" "$packages.json"; then rm -rf "${packages:?}"/*; fi # another seed's
   mv "$packages.new" "$packages.json"
 }

@@ -64,6 +64,17 @@ cloud() {
   python3 -m startup.cloud "$@"
 }
 
+# bring_manifest URI FILE  Status 4: there is none at URI. Any other trouble ends the stage.
+bring_manifest() {
+  local status=0
+  cloud get "$1/manifest.json" >"$2" || status=$?
+  case "$status" in
+  0 | 4) return "$status" ;;
+  5) fail "the VM may not read $1; run: pulumi up --stack foundation" ;;
+  *) fail "could not read $1/manifest.json (exit $status)" ;;
+  esac
+}
+
 # manifest ARGS...  See startup/manifest.py.
 manifest() {
   python3 -m startup.manifest "$@"

@@ -129,9 +129,10 @@ class Runner:
         except StageError as failure:
             if not stage.optional:
                 raise
-            print(f"mayfly: {failure}; going on without it", flush=True)
+            said = f"{failure}; going on without it"
+            print(f"mayfly: {said}", flush=True)
             if not stage.late:  # then the last word is that it serves
-                words.set_message(str(failure))
+                words.set_message(said)
         except asyncio.CancelledError:
             ended = "cut off"
             raise
