@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from mayfly import names
 from mayfly.cloud import Cloud
@@ -12,7 +12,7 @@ from mayfly.idle import PHASES, Verdict
 from reaper import claims
 from reaper.clock import Clock
 from reaper.history import recall
-from reaper.life import Ending, Known, Operation, is_over, is_told, parse_operation, tell
+from reaper.life import Ending, Known, Operation, is_fresh, is_over, is_told, parse_operation, tell
 from reaper.parallel import each
 from reaper.vm import Vm
 
@@ -22,11 +22,15 @@ OPERATIONS = f"targetLink eq .*/instances/{names.VM_PREFIX}.*"
 
 @dataclass(frozen=True)
 class Books:
-    """Where they are kept, and the run that keeps them."""
+    """Where they are kept, and the run that keeps them.
+
+    seen: what this run saw itself, by id; the bucket may have refused to keep it.
+    """
 
     cloud: Cloud
     bucket: str
     clock: Clock
+    seen: dict[str, Known] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,49 +48,50 @@ class Look:
 
 def save(books: Books, looks: Iterable[Look]) -> list[str]:
     """Write down this tick's look at every VM; returns a line for each that could not be."""
-    cloud, bucket = books.cloud, books.bucket
 
     def write(look: Look) -> None:
         # A VM that is on its way out says nothing new: the decision that sent it there stays.
         before = _load(books, look.vm.id) if look.verdict.end else None
         known = _known(look, before, books.clock.now())
+        books.seen[look.vm.id] = known
         body = json.dumps({"format": FORMAT, **asdict(known)}).encode()
-        cloud.storage.put(bucket, names.observation(look.vm.id), body)
+        books.cloud.storage.put(books.bucket, names.observation(look.vm.id), body)
 
     done = each(looks, write, books.clock)
     return [f"observation: {error}" for _, error in done if isinstance(error, FailedError)]
 
 
 def close(
-    books: Books, alive: set[str], states: Mapping[str, Known]
+    books: Books, alive: set[str], states: Mapping[str, Known] | None
 ) -> tuple[list[str], list[str]]:
     """Write the record of every life that is over and has none; returns ids and error lines.
 
     alive: ids that Compute listed. states: what the stacks' states know, by id (by the VM's name
-    where a create was cut off), for a VM that lived and died between two ticks. CloudError when
-    operations or books cannot be listed.
+    where a create was cut off), for a VM that lived and died between two ticks; None where not all
+    could be read. CloudError when operations or books cannot be listed.
     """
     by_vm = _operations(books.cloud)
     written = _ids(books, names.LEDGER_PREFIX)
     seen = _ids(books, names.OBSERVATION_PREFIX)
     over = sorted((seen | by_vm.keys()) - alive - (written - seen))
 
-    def write(vm_id: str) -> bool:
-        """True when this run wrote the record; the last look stays until there is one."""
-        new = False
+    new: list[str] = []
+
+    def write(vm_id: str) -> None:
+        """The last look stays until there is a record."""
         if vm_id not in written:
             record = _told(books, vm_id, by_vm.get(vm_id, []), states)
             if record is None:
-                return False
+                return
             name = names.ledger(vm_id)
             put = books.cloud.storage.put(books.bucket, name, record, if_generation_match=0)
-            new = put is not None
+            if put is not None:  # else another run was faster
+                new.append(vm_id)
         books.cloud.storage.delete(books.bucket, names.observation(vm_id))
-        return new
 
     done = each(over, write, books.clock)
     errors = [f"ledger of VM {vm_id}: {e}" for vm_id, e in done if isinstance(e, FailedError)]
-    return [vm_id for vm_id, new in done if new is True], errors
+    return sorted(new), errors
 
 
 def _operations(cloud: Cloud) -> dict[str, list[Operation]]:
@@ -100,15 +105,17 @@ def _operations(cloud: Cloud) -> dict[str, list[Operation]]:
 
 
 def _told(
-    books: Books, vm_id: str, operations: list[Operation], states: Mapping[str, Known]
+    books: Books, vm_id: str, operations: list[Operation], states: Mapping[str, Known] | None
 ) -> bytes | None:
-    """One VM's record; None while it cannot be written: Compute is at work on it, or has not
-    told how it ended, or the VM is there after all (its zone was not listed)."""
+    """One VM's record; None while it cannot be written: Compute is at work on it, or has not told
+    how it ended, or the VM is there after all (its zone was not listed), or the state that knows
+    what it was for could not be read this time."""
     cloud, bucket = books.cloud, books.bucket
     if not is_over(operations):
         return None
-    known = _load(books, vm_id)
-    if not is_told(operations, known, books.clock.now()):
+    known = books.seen.get(vm_id) or _load(books, vm_id)
+    patient = is_fresh(operations, known, books.clock.now())
+    if patient and not is_told(operations):
         return None
     if known is None and not operations:
         raise FailedError("its last look is not understood, and no operation tells of it")
@@ -116,9 +123,11 @@ def _told(
     if cloud.compute.instance(zone, vm_id) is not None:
         return None
     if known is None:
-        known = states.get(vm_id) or recall(cloud, bucket, operations)
-    if known is None:
-        known = states.get(operations[-1].vm)
+        found = states or {}
+        known = found.get(vm_id) or recall(cloud, bucket, operations)
+        known = known or found.get(operations[-1].vm)
+    if known is None and states is None and patient:
+        return None
     return tell(vm_id, operations, known).to_json()
 
 
@@ -149,12 +158,15 @@ def _known(look: Look, before: Known | None, now: float) -> Known:
 
 
 def _ending(look: Look, before: Ending | None) -> Ending | None:
-    if look.operation is None:
-        return before
-    if before is not None:
-        return replace(before, operations=(*before.operations, look.operation))
     verdict = look.verdict
-    return Ending(kind=verdict.kind, reason=verdict.reason, operations=(look.operation,))
+    if not verdict.end:
+        return None
+    # Without an operation the decision counts too: the answer to a delete may have been lost. Who
+    # really ended the VM is for its operations to say.
+    sent = () if look.operation is None else (look.operation,)
+    if before is not None:
+        return replace(before, operations=(*before.operations, *sent))
+    return Ending(kind=verdict.kind, reason=verdict.reason, operations=sent)
 
 
 def _load(books: Books, vm_id: str) -> Known | None:

@@ -24,12 +24,12 @@ ENDS = frozenset(
 )
 STARTS = frozenset({"start", "resume", "compute.instances.automaticRestart"})
 SYSTEM = "system@google.com"
-CUT_OFF = "deleted by a run that was cut off before it wrote down why"
+CUT_OFF = "deleted by a run that could not write down why"
 # How late Compute may be with its own limit, and how far its clock may be from ours.
 DEADLINE_SLACK_S = 120.0
-# How long a list of operations may lack the one that ended a VM: lists lag, and a zone that does
-# not answer is left out of them. A record that was written too early could never be corrected.
-LISTED_WITHIN_S = 3600.0
+# How long a record waits for what it still lacks. Lists of operations lag, and leave out a zone
+# that does not answer; a record that was written too early could never be corrected.
+HEARD_WITHIN_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,14 +103,17 @@ def is_over(operations: Iterable[Operation]) -> bool:
     return all(operation.ended is not None for operation in operations)
 
 
-def is_told(operations: Sequence[Operation], known: Known | None, now: float) -> bool:
-    """True once the operations say how it ended, or nothing has been heard of it for an hour."""
-    if _last_end(operations) is not None or any(_failed_inserts(operations)):
-        return True
+def is_told(operations: Sequence[Operation]) -> bool:
+    """True once the operations say how it ended."""
+    return _last_end(operations) is not None or bool(_failed_inserts(operations))
+
+
+def is_fresh(operations: Sequence[Operation], known: Known | None, now: float) -> bool:
+    """True while something has been heard of it within the hour: what is missing may yet come."""
     heard = [operation.ended or operation.started for operation in operations]
     if known is not None and known.seen_at is not None:
         heard.append(known.seen_at)
-    return now - max(heard, default=0) > LISTED_WITHIN_S
+    return now - max(heard, default=0) < HEARD_WITHIN_S
 
 
 def tell(vm_id: str, operations: Sequence[Operation], known: Known | None) -> Record:

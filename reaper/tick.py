@@ -26,6 +26,7 @@ from reaper.vm import Vm
 # go at once: Compute counts every read against the project's quota.
 FIRST_POLL_S, LAST_POLL_S, POLL_GROWTH = 1.0, 10.0, 1.5
 POLLS_PER_S = 5
+MARGIN_S = 0.1
 TOO_SLOW = "Compute answers too slowly for every VM to be asked"
 ENGINE_ROOT = Path(tempfile.gettempdir(), "mayfly-engine")
 
@@ -58,8 +59,9 @@ def tick(cloud: Cloud, settings: Settings, engine_root: Path = ENGINE_ROOT) -> R
     report = Report(errors=seen.errors)
     looks = _end(yard, seen.vms, report)
     report.vms = [_row(look) for look in looks]
-    report.errors += books.save(Books(cloud, settings.state_bucket, clock), looks)
-    _clean_up(yard, looks, report)
+    kept = Books(cloud, settings.state_bucket, clock)
+    report.errors += books.save(kept, looks)
+    _clean_up(yard, kept, looks, report)
     report.calls, report.pages = cloud.calls, cloud.pages
     return report
 
@@ -94,17 +96,18 @@ def _end(yard: Yard, vms: list[Vm], report: Report) -> list[Look]:
     return looks
 
 
-def _clean_up(yard: Yard, looks: list[Look], report: Report) -> None:
+def _clean_up(yard: Yard, kept: Books, looks: list[Look], report: Report) -> None:
     """Ledger and stacks. A bucket that cannot be read costs this run's clean-up, no VM's end."""
     busy = {look.vm.session for look in looks if not look.verdict.end}
     stacks: list[Stack] = []
+    states: dict[str, Known] | None = None
     with _noting(report):
         stacks, errors = read_stacks(yard, busy)
         report.errors += errors
+        states = None if errors else _by_id(stacks)
     alive = {look.vm.id for look in looks} - _wait_until_gone(yard, looks)
     with _noting(report):
-        kept = Books(yard.cloud, yard.settings.state_bucket, yard.clock)
-        written, errors = books.close(kept, alive, _by_id(stacks))
+        written, errors = books.close(kept, alive, states)
         report.ledger += written
         report.errors += errors
     done = Done()
@@ -139,7 +142,8 @@ def _wait_until_gone(yard: Yard, looks: list[Look]) -> set[str]:
         waiting = {vm_id: vm for vm_id, vm in waiting.items() if vm_id not in gone}
         if not waiting or yard.clock.left_s() < stop_at_left_s:
             break
-        yard.clock.wait(max(pause_s, len(waiting) / POLLS_PER_S))
+        pause_s = max(pause_s, len(waiting) / POLLS_PER_S)
+        yard.clock.wait(min(pause_s, yard.clock.left_s() - stop_at_left_s + MARGIN_S))
         pause_s = min(pause_s * POLL_GROWTH, LAST_POLL_S)
     return gone
 

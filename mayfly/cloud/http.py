@@ -116,6 +116,7 @@ class Http:
                     return Answer(response, attempt > 1, call)
                 if status not in RETRIED or attempt == tries:
                     raise refusal(str(call), status, response.text)
+                response.close()  # nobody has read a stream's body: it would keep its socket
             time.sleep(delay_s * random.uniform(0.75, 1.25))
             delay_s *= 2
         raise AssertionError("a call is tried at least once")

@@ -5,9 +5,12 @@ with, is refused and kept in `surprises`, which every test finds empty at its en
 """
 
 import json
+import random
 import re
+import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,6 +42,10 @@ class Object:
 class Google:
     """The state. `page` is how many entries a list answers at once.
 
+    every_other: (pattern, status) of calls whose first try, third try, ... fails; status 0 drops
+    the connection, before anything happened. lost: the same, but it did happen.
+    storm: how many of all calls fail, by chance. silent: zones that do not answer, so that lists
+    leave them out. answers_in_s: how long a call takes, by pattern.
     meanwhile: what somebody else does just before the first call that matches a pattern.
     names_only: a condition on names refuses deletes by number; else a delete by name is a surprise.
     """
@@ -48,6 +55,13 @@ class Google:
     operations: list[dict[str, Any]] = field(default_factory=list)
     objects: dict[tuple[str, str], Object] = field(default_factory=dict)
     faults: list[tuple[str, int]] = field(default_factory=list)
+    every_other: list[tuple[str, int]] = field(default_factory=list)
+    lost: list[tuple[str, int]] = field(default_factory=list)
+    hits: Counter[str] = field(default_factory=Counter)
+    storm: float = 0.0
+    chance: random.Random = field(default_factory=lambda: random.Random(1))
+    silent: set[str] = field(default_factory=set)
+    answers_in_s: dict[str, float] = field(default_factory=dict)
     meanwhile: list[tuple[str, Callable[[], object]]] = field(default_factory=list)
     surprises: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
@@ -110,13 +124,27 @@ class Google:
             if re.search(pattern, f"{method} {path}"):
                 del self.faults[number]
                 raise RefusedError(status, "a fault", "backendError")
+        call = f"{method} {path} {sorted(query.items())}"
+        self.strike(self.every_other, call)
+        if self.chance.random() < self.storm:
+            raise RefusedError(self.chance.choice((0, 429, 500, 503)), "a storm", "backendError")
         for verb, pattern, allowed, handler in self.routes():
             found = re.fullmatch(pattern, path)
             if found and verb == method:
                 if set(query) - set(allowed):
                     raise self.surprise(f"query {sorted(query)} at {method} {path}")
-                return handler(*found.groups(), query, body)
+                answer = handler(*found.groups(), query, body)
+                self.strike(self.lost, call)
+                return answer
         raise self.surprise(f"{method} {path}")
+
+    def strike(self, orders: list[tuple[str, int]], call: str) -> None:
+        """Fail the first, third, ... of the calls that an order is for."""
+        for pattern, status in orders:
+            if re.search(pattern, call):
+                self.hits[call] += 1
+                if self.hits[call] % 2:
+                    raise RefusedError(status, "every other call fails", "backendError")
 
     def routes(self) -> list[tuple[str, str, tuple[str, ...], Callable[..., Any]]]:
         base = f"/compute/beta/projects/{PROJECT}"
@@ -154,7 +182,8 @@ class Google:
     ) -> Any:
         if query.get("filter") != wanted:
             raise self.surprise(f"filter {query.get('filter')!r} for {kind}")
-        shown, more = self.paged(items, query)
+        heard = [item for item in items if item["zone"].rpartition("/")[2] not in self.silent]
+        shown, more = self.paged(heard, query)
         scopes: dict[str, Any] = {"zones/nowhere-a": {"warning": {"code": "NO_RESULTS_ON_PAGE"}}}
         for item in shown:
             zone = item["zone"].rpartition("/")[2]
@@ -169,6 +198,8 @@ class Google:
         return self.aggregated("operations", OPERATIONS, self.operations, query)
 
     def find(self, zone: str, name_or_id: str) -> dict[str, Any]:
+        if zone in self.silent:
+            raise RefusedError(503, f"{zone} does not answer", "backendError")
         for instance in self.instances.values():
             named = name_or_id in (instance["name"], instance["id"])
             if named and instance["zone"].endswith(f"/{zone}"):
@@ -284,6 +315,8 @@ def serve(google: Google, handler: BaseHTTPRequestHandler) -> None:
     try:
         if not handler.headers.get("Authorization", "").startswith("Bearer "):
             raise RefusedError(401, "Login Required", "required")
+        delays = google.answers_in_s.items()
+        time.sleep(sum(seconds for pattern, seconds in delays if re.search(pattern, path)))
         with google.lock:
             google.log.append(f"{handler.command} {path}")
             answer = google.answer(handler.command, path, query, body)
@@ -294,6 +327,10 @@ def serve(google: Google, handler: BaseHTTPRequestHandler) -> None:
                 answer = b"" if answer is None else json.dumps(answer).encode()
         status = 200 if answer else 204
     except RefusedError as refusal:
+        if refusal.status == 0:
+            handler.close_connection = True
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            return
         entry = {"reason": refusal.reason, "message": refusal.message}
         error = {"code": refusal.status, "message": refusal.message, "errors": [entry]}
         status, answer = refusal.status, json.dumps({"error": error}).encode()
