@@ -26,6 +26,7 @@ from reaper.vm import Vm
 # go at once: Compute counts every read against the project's quota.
 FIRST_POLL_S, LAST_POLL_S, POLL_GROWTH = 1.0, 10.0, 1.5
 POLLS_PER_S = 5
+# The last pause ends just past the last moment, so that one more look closes the waiting.
 MARGIN_S = 0.1
 TOO_SLOW = "Compute answers too slowly for every VM to be asked"
 ENGINE_ROOT = Path(tempfile.gettempdir(), "mayfly-engine")

@@ -221,14 +221,11 @@ def test_many_vms_that_end_at_once_are_waited_for_below_googles_read_quota(
         add_vm(google, str(number), f"s{number}", guest=serving(idle_s=3000))
     google.slow_delete = True
 
-    began = time.monotonic()
-
     report = run(tick_s=8)
 
     assert len(report.deleted) == 200
     reads = [line for line in google.log if line.startswith("GET /compute/")]
-    waited_s = time.monotonic() - began
-    assert len(reads) < 200 + 200 + 20 * waited_s, "looks, proofs for the ledger, and the waiting"
+    assert len(reads) < 750, "half of what Compute allows in a minute"
 
 
 def test_next_run_takes_the_lease_at_once_when_a_run_was_killed(google: Google, run: Run):
