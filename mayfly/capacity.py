@@ -20,11 +20,15 @@ ZONE = r"[a-z]+-[a-z]+\d+-[a-z]"
 
 @dataclass(frozen=True)
 class Verdict:
-    """zones: where Google says there is room, best first; only with next_zone."""
+    """zones: where Google says there is room, best first; only with next_zone.
+
+    lasting: it will be the same in an hour.
+    """
 
     action: Action
     zones: tuple[str, ...]
     reason: str
+    lasting: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Rule:
     action: Action
     reason: str
     pattern: str
+    lasting: bool = False
 
 
 # Order matters: a 403 alone decides nothing, so what its text says comes before the status; a
@@ -58,6 +63,7 @@ RULES = (
         "next_region",
         "the region's quota is used up: retrying there never helps",
         r"QUOTA_EXCEEDED|quotaExceeded|Quota '\S+' exceeded",
+        lasting=True,
     ),
     Rule(
         "retry",
@@ -84,16 +90,17 @@ RULES = (
     Rule("retry", "something it needs is not ready yet", r"resourceNotReady|is not ready\b"),
     Rule(
         "next_zone",
-        "preempted while it was being created",
-        r"\bPREEMPTED\b|was preempted",
+        "the zone does not offer this machine this way",
+        r"is not supported for this machine type"
+        r"|Machine type with name '\S+' does not exist in zone"
+        r"|acceleratorTypes/\S+' was not found|machineTypes/\S+' was not found"
+        r"|RESOURCE_NOT_FOUND[\s\S]*machineTypes/",
+        lasting=True,
     ),
     Rule(
         "next_zone",
-        "the zone does not offer this machine this way",
-        r"UNSUPPORTED_OPERATION|is not supported for this machine type"
-        r"|Machine type with name '\S+' does not exist in zone"
-        r"|acceleratorTypes/\S+' was not found|machineTypes/\S+' was not found"
-        r"|RESOURCE_NOT_FOUND.*machineTypes/",
+        "preempted while it was being created",
+        r"\bPREEMPTED\b|was preempted|UNSUPPORTED_OPERATION",
     ),
     Rule(
         "look_first",
@@ -135,7 +142,7 @@ def classify(error: Mapping[str, Any] | BaseException | str) -> Verdict:
     for rule in RULES:
         if re.search(rule.pattern, text):
             zones = _zones(error, text) if rule.action == "next_zone" else ()
-            return Verdict(rule.action, zones, rule.reason)
+            return Verdict(rule.action, zones, rule.reason, rule.lasting)
     return Verdict("stop", (), "an error that mayfly does not know")
 
 

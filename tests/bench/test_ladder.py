@@ -1,0 +1,66 @@
+"""The page that says what the ladder is worth: the product's own steps, and as committed."""
+
+import pytest
+
+from bench import ladder
+from bench.ladder_world import REGIMES, World
+from mayfly.capacity import classify
+from tests.conftest import ROOT
+
+PAGE = ROOT / "docs/results/ladder.md"
+FOUND = ladder.places()
+PLACES = tuple(r.place for r in FOUND)
+TIGHT = next(r for r in REGIMES if r.name == "tight")
+FULL, RANKED, BLIND, STUBBORN = ladder.WAYS
+
+
+@pytest.mark.timeout(120)
+def test_page_is_what_the_command_makes():
+    """A table that nobody can make again is a claim."""
+    assert PAGE.read_text() == ladder.page()
+
+
+def test_page_says_that_it_is_no_measurement():
+    """Made patterns read as Google's own would be a lie about every user's wait."""
+    words = " ".join(PAGE.read_text().split())
+
+    assert "A simulation on made patterns, not a measurement" in words
+    assert "Assumed" in words
+
+
+def test_world_is_the_same_for_every_way_when_the_trial_is():
+    """Otherwise the rows would compare luck."""
+    first, again, other = (World(TIGHT, PLACES, n) for n in (1, 1, 2))
+    looks = [[w.has_room(p, m) for p in PLACES for m in range(60)] for w in (first, again, other)]
+
+    assert looks[0] == looks[1] != looks[2]
+
+
+def test_world_has_room_for_about_its_share_of_the_time():
+    """The title of a pattern is a promise too."""
+    worlds = [World(TIGHT, PLACES, trial) for trial in range(20)]
+    looks = [w.has_room(p, m) for w in worlds for p in PLACES for m in range(0, 240, 20)]
+
+    assert sum(looks) / len(looks) == pytest.approx(TIGHT.share, abs=0.05)
+
+
+def test_world_answers_as_google_does_when_it_has_no_room():
+    """What is walked is the product's reading of errors, not a yes or no."""
+    world = World(TIGHT, PLACES, 0)
+    answers = [world.ask(p, 0.0) for p in PLACES]
+    verdicts = [classify(a) for a in answers if a]
+
+    assert {v.action for v in verdicts} == {"next_zone"}
+    assert any(v.zones for v in verdicts)
+    assert any(a is None for a in answers)
+
+
+def test_search_ends_when_there_is_no_room_anywhere():
+    """Two hours, as `--retry-for 2h` says; and one zone is asked in that one only."""
+    none = World(next(r for r in REGIMES if r.only), (PLACES[-1],), 0)
+    none._turns[PLACES[-1]].clear()
+
+    ends = [ladder.search(way, none, (FOUND[-1],)) for way in (RANKED, BLIND, STUBBORN)]
+
+    assert not any(end.landed for end in ends)
+    assert all(100 < end.minutes < 140 for end in ends)
