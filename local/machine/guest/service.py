@@ -1,9 +1,6 @@
 """One service: its processes and its states, as systemd names them."""
 
-import contextlib
-import os
 import secrets
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -12,14 +9,14 @@ from pathlib import Path
 from typing import Protocol
 
 import spawn
-from addresses import Gate
-from loop import Lines, Loop
+from group import Group, send
+from loop import Loop
+from statuses import codes, how, outcome, wants_restart
 from units import Command, Unit
 
 Done = Callable[[str], None]  # "done", "failed", "dependency", "skipped"
 _POLL_S = 0.05
 _DEFAULT_TIMEOUT_S = 90.0
-MACHINE = os.readlink("/proc/self/ns/mnt")
 
 
 class Host(Protocol):
@@ -55,12 +52,10 @@ class Service:
     def __init__(self, unit: Unit, host: Host) -> None:
         self.unit, self.host = unit, host
         self.facts = Facts()
-        self._around: spawn.Surroundings | None = None
+        self._group: Group | None = None
         self._waiting: list[Done] = []  # start jobs
         self._stopping: list[Done] = []  # stop jobs
         self._generation = 0  # timers of an older life are void
-        self._lines: list[Lines] = []
-        self._namespaces: set[str] = set()  # the mount namespaces of its processes
 
     # -- what is asked of it
 
@@ -110,18 +105,8 @@ class Service:
         return self.unit.value("Description", self.unit.name, "Unit")
 
     def pids(self) -> list[int]:
-        """Every process of this life, as a cgroup would tell.
-
-        They carry its INVOCATION_ID; where they have a mount namespace they cannot leave that.
-        """
-        marker = f"INVOCATION_ID={self.facts.invocation}".encode()
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and entry.name != "1":
-                with contextlib.suppress(OSError):
-                    inside = os.readlink(entry / "ns/mnt") in self._namespaces
-                    if inside or marker in (entry / "environ").read_bytes().split(b"\0"):
-                        found.append(int(entry.name))
+        """Every process of this life."""
+        found = self._group.pids() if self._group else []
         if self.facts.main_pid and self.facts.main_pid not in found:
             found.append(self.facts.main_pid)
         return found
@@ -140,7 +125,7 @@ class Service:
 
     def _begin(self) -> None:
         self._generation += 1
-        self._namespaces.clear()
+        self._group = None
         self.facts.invocation = secrets.token_hex(16)
         self._set("activating", "start-pre")
         for path in self.unit.values("Unit", "ConditionPathExists"):
@@ -152,12 +137,12 @@ class Service:
                 return self._resolve("skipped")
         self.host.note(self.unit, f"Starting {self.description}...")
         try:
-            self._around = spawn.prepare(
-                self.unit, self.facts.invocation, self.host.base_environment()
-            )
+            base = self.host.base_environment()
+            around = spawn.prepare(self.unit, self.facts.invocation, base)
         except spawn.SpawnError as error:
             self.host.note(self.unit, str(error))
             return self._main_gone("resources")
+        self._group = Group(self.unit, around, self.host.loop, self.host.log)
         timeout_s = self.unit.seconds(
             "TimeoutStartSec", self.unit.seconds("TimeoutSec", _DEFAULT_TIMEOUT_S)
         )
@@ -215,45 +200,25 @@ class Service:
                 return
             result = "success" if command.may_fail else outcome(status, self.unit)
             if result != "success":
-                self.host.note(
-                    self.unit,
-                    f"Control process exited, code={how(status)[0]}, status={how(status)[1]}"
-                    if key != "ExecStart"
-                    else f"Main process exited, code={how(status)[0]}, status={how(status)[1]}",
-                )
+                kind = "Main" if key == "ExecStart" else "Control"
+                self._note_exit(kind, status)
                 return then(result)
             return self._sequence(key, commands[1:], then)
 
         return self._run(commands[0], ended, main=key == "ExecStart")
 
     def _run(self, text: str, ended: Callable[[int], None], *, main: bool) -> None:
-        assert self._around is not None
-        command = Command.parse(text)
-        reader, writer = os.pipe()
-        started = spawn.spawn(self.unit, command, self._around, writer)
-        os.close(writer)
-        pid = started.pid
-        with contextlib.suppress(OSError):  # it is over already
-            self._namespaces |= {os.readlink(f"/proc/{pid}/ns/mnt")} - {MACHINE}
-        if started.listener is not None:
-            Gate(self.host.loop, started.listener, self._around.rules)
-        name = self.unit.value("SyslogIdentifier") or os.path.basename(command.argv[0])
-        lines = Lines(
-            self.host.loop, reader, lambda line: self.host.log(self.unit, (name, pid), line)
-        )
-        self._lines = [item for item in self._lines if item.open]
-        self._lines.append(lines)
-        if main:
-            self.facts.main_pid = pid
+        assert self._group is not None
 
         def gone(status: int) -> None:
-            lines.drain()
             if main:
                 self.facts.main_pid = 0
                 self.facts.exec_main_code, self.facts.exec_main_status = codes(status)
             ended(status)
 
-        self.host.loop.child(pid, gone)
+        pid = self._group.run(Command.parse(text), gone)
+        if main:
+            self.facts.main_pid = pid
 
     def _main_exited(self, status: int) -> None:
         result = outcome(status, self.unit)
@@ -261,9 +226,12 @@ class Service:
             if self.facts.result == "success":
                 self.facts.result = result
             return
-        code, text = how(status)
-        self.host.note(self.unit, f"Main process exited, code={code}, status={text}")
+        self._note_exit("Main", status)
         self._main_gone(result)
+
+    def _note_exit(self, kind: str, status: int) -> None:
+        code, text = how(status)
+        self.host.note(self.unit, f"{kind} process exited, code={code}, status={text}")
 
     def _main_gone(self, result: str) -> None:
         """The main process is over, or could not begin: clear up, then restart or rest."""
@@ -314,14 +282,14 @@ class Service:
     def _after_end(self) -> None:
         self._sequence(
             "ExecStopPost",
-            self.unit.values("Service", "ExecStopPost") if self._around else [],
+            self.unit.values("Service", "ExecStopPost") if self._group else [],
             lambda _: self._finish(self.facts.result),
         )
 
     def _finish(self, result: str) -> None:
         self._generation += 1
-        for path in self._around.own if self._around else []:
-            shutil.rmtree(path, ignore_errors=True)
+        if self._group:
+            self._group.clear()
         stopped = bool(self._stopping)
         self.facts.result = result
         if result == "success":
@@ -330,7 +298,7 @@ class Service:
         else:
             self._set("failed", "failed")
             self.host.note(self.unit, f"Failed with result '{result}'.")
-        if not stopped and self._wants_restart(result):
+        if not stopped and wants_restart(self.unit, result, self.facts.exec_main_status):
             self._schedule_restart()
         elif self.facts.active == "failed" or result != "success":
             self._resolve("failed")
@@ -346,21 +314,6 @@ class Service:
         self.host.note(self.unit, f"Failed with result '{result}'.")
         self._resolve("failed")
         self.host.ended(self)
-
-    def _wants_restart(self, result: str) -> bool:
-        policy = self.unit.value("Restart", "no")
-        prevented = self.unit.words("Service", "RestartPreventExitStatus")
-        if result == "exit-code" and str(self.facts.exec_main_status) in prevented:
-            return False
-        return {
-            "no": False,
-            "always": True,
-            "on-success": result == "success",
-            "on-failure": result != "success",
-            "on-abnormal": result in ("signal", "core-dump", "timeout", "watchdog"),
-            "on-abort": result in ("signal", "core-dump"),
-            "on-watchdog": result == "watchdog",
-        }[policy]
 
     def _schedule_restart(self) -> None:
         delay_s = self.unit.seconds("RestartSec", 0.1)
@@ -410,36 +363,3 @@ class Service:
         taken = jobs[:]
         jobs.clear()
         return taken
-
-
-def send(pid: int, number: int) -> None:
-    if pid > 1:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
-def how(status: int) -> tuple[str, str]:
-    """(code, status) as systemd prints them."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return "killed", f"{number}/{signal.Signals(number).name.removeprefix('SIG')}"
-    code = os.WEXITSTATUS(status)
-    known = {0: "SUCCESS", 1: "FAILURE", 200: "CHDIR", 203: "EXEC", 226: "NAMESPACE"}
-    return "exited", f"{code}/{known.get(code, 'n/a')}"
-
-
-def codes(status: int) -> tuple[int, int]:
-    """(CLD_EXITED or CLD_KILLED, number)."""
-    return (2, os.WTERMSIG(status)) if os.WIFSIGNALED(status) else (1, os.WEXITSTATUS(status))
-
-
-def outcome(status: int, unit: Unit) -> str:
-    """The service result that a wait status means."""
-    good = unit.words("Service", "SuccessExitStatus")
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        clean = number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
-        named = signal.Signals(number).name in good
-        return "success" if clean or named else "signal"
-    code = os.WEXITSTATUS(status)
-    return "success" if code == 0 or str(code) in good else "exit-code"
