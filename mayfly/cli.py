@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mayfly.commands import planning
+from mayfly.commands import planning, preparing
 from mayfly.errors import FailedError, MayflyError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -36,6 +36,7 @@ local_app = typer.Typer(
 )
 app.add_typer(local_app, name="local")
 app.add_typer(planning.app)
+app.add_typer(preparing.app)
 
 
 @app.command()

@@ -21,6 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "fabricmanager": "same",
     "kernel_headers": True,
     "hub_mb": 256,
+    "obtainability": "",
 }
 LEAST_HUB_MB = 16
 """Below this the hub's checkpoint has no room for its 64 shards; 0 is no hub."""

@@ -64,6 +64,38 @@ class Compute:
             return "", start
         return str(found.get("contents", "")), int(found.get("next", start))
 
+    def capacity_advice(self, region: str, machine: str, zone: str) -> dict[str, Any]:
+        """Ask how likely one spot VM of this type is to be had in a zone right now."""
+        body = {
+            "size": 1,
+            "instanceProperties": {"scheduling": {"provisioningModel": "SPOT"}},
+            "instanceFlexibilityPolicy": {
+                "instanceSelections": {"only": {"machineTypes": [machine]}}
+            },
+            "distributionPolicy": {
+                "zones": [{"zone": f"zones/{zone}"}],
+                "targetShape": "ANY_SINGLE_ZONE",
+            },
+        }
+        return self._advice(region, "capacity", body)
+
+    def capacity_history(self, region: str, machine: str, zone: str) -> dict[str, Any]:
+        """Ask for a spot VM's preemptions (30 days) and list prices (a year) in a zone."""
+        body = {
+            "types": ["PREEMPTION", "PRICE"],
+            "instanceProperties": {
+                "machineType": machine,
+                "scheduling": {"provisioningModel": "SPOT"},
+            },
+            "locationPolicy": {"location": f"zones/{zone}"},
+        }
+        return self._advice(region, "capacityHistory", body)
+
+    def _advice(self, region: str, kind: str, body: dict[str, Any]) -> dict[str, Any]:
+        url = f"{self._project_url}/regions/{region}/advice/{kind}"
+        answer: dict[str, Any] = self._http.send(Call(method="POST", url=url, json=body)).json()
+        return answer
+
     def _instance_url(self, zone: str, name_or_id: str) -> str:
         return f"{self._project_url}/zones/{zone}/instances/{name_or_id}"
 

@@ -5,6 +5,7 @@ from typing import Any
 from mayfly.cloud.compute import Compute
 from mayfly.cloud.endpoints import base_url
 from mayfly.cloud.http import Call, Http, Retry
+from mayfly.cloud.quotas import Quotas
 from mayfly.cloud.services import Scheduler, Secrets
 from mayfly.cloud.storage import Storage
 
@@ -19,6 +20,7 @@ class Cloud:
         self.storage = Storage(http, base_url("storage"))
         self.secrets = Secrets(http, base_url("secrets"))
         self.scheduler = Scheduler(http, base_url("scheduler"))
+        self.quotas = Quotas(http, base_url("quotas"), project)
 
     @property
     def calls(self) -> int:

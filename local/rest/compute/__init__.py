@@ -1,6 +1,7 @@
 """Compute Engine: `service` holds every handler of compute.v1 and compute.beta."""
 
 from local.rest.compute import (
+    advice,
     changes,
     disks,
     firewalls,
@@ -14,6 +15,7 @@ from local.rest.compute import (
 from local.rest.compute.service import service
 
 __all__ = [
+    "advice",
     "changes",
     "disks",
     "firewalls",

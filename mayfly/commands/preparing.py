@@ -1,0 +1,76 @@
+"""The command lines of `quota` and `capacity`: what a project may have, and where it is to be had."""
+
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Machine = Annotated[str, typer.Option(help="Machine type; else the profile's first.")]
+Profile = Annotated[str, typer.Argument(help="A profile's name.")]
+Region = Annotated[str, typer.Option(help="Only this region; else each that has the machine.")]
+Provisioning = Annotated[str, typer.Option(help="spot | flex-start | on-demand")]
+
+app = typer.Typer()
+quota_app = typer.Typer(
+    help="What Google grants this project, and asking for more.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(quota_app, name="quota")
+
+
+@quota_app.command("list")
+def quota_list(as_json: Json = False) -> None:
+    """Show the limits on GPUs, Local SSD and vCPUs, and the state of each request."""
+    from mayfly.commands import quota as command
+
+    command.show_all(as_json=as_json)
+
+
+@quota_app.command("check")
+def quota_check(
+    profile: Profile,
+    machine: Machine = "",
+    region: Region = "",
+    provisioning: Provisioning = "spot",
+    as_json: Json = False,
+) -> None:
+    """Is the quota enough for a profile's VM, and where? Exit 3 if nowhere."""
+    from mayfly.commands import quota as command
+
+    wanted = command.Wanted(
+        profile=profile, machine=machine, region=region, provisioning=provisioning
+    )
+    command.check(wanted, as_json=as_json)
+
+
+@quota_app.command("request")
+def quota_request(
+    profile: Profile,
+    machine: Machine = "",
+    region: Region = "",
+    provisioning: Provisioning = "spot",
+    email: Annotated[str, typer.Option(help="Where Google sends its answer.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Ask Google for what is short; repeat it to see what came of it. Exit 3 until granted."""
+    from mayfly.commands import quota as command
+
+    wanted = command.Wanted(
+        profile=profile, machine=machine, region=region, provisioning=provisioning
+    )
+    command.request(wanted, email=email, yes=yes, as_json=as_json)
+
+
+@app.command()
+def capacity(
+    profile: Annotated[str, typer.Argument(help="A profile's name; else kimi-k2.5.")] = "",
+    machine: Machine = "",
+    region: Region = "",
+    as_json: Json = False,
+) -> None:
+    """Where a spot machine is likely to be had now, and at what price."""
+    from mayfly.commands import capacity as command
+
+    command.run(profile, machine=machine, region=region, as_json=as_json)
