@@ -37,7 +37,7 @@ class Advice:
 def ask(cloud: Cloud, machine: str, zones: Iterable[str]) -> list[Advice]:
     """Each zone's advice, the likeliest first. A zone that Google has no answer for says why.
 
-    Raises the first CloudError where no zone has an answer and it is no matter of the zone.
+    Raises the first CloudError where no zone has an answer.
     """
     asked = list(zones)
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -51,7 +51,7 @@ def ask(cloud: Cloud, machine: str, zones: Iterable[str]) -> list[Advice]:
         for zone, error in zip(asked, found, strict=True)
         if isinstance(error, CloudError)
     ]
-    return sorted(answered, key=lambda a: (-1 if a.obtainability is None else a.obtainability), reverse=True)
+    return sorted(answered, key=lambda advice: -(advice.obtainability or -1.0))
 
 
 def one(cloud: Cloud, machine: str, zone: str) -> Advice | CloudError:

@@ -233,6 +233,7 @@ COMPUTE: Rows = {
         for method, made in rows(f"compute.{kind}", f"compute.{kind}", place, verbs).items()
     },
     **rows("compute.globalOperations", "compute.globalOperations", PROJECT, "aggregatedList:list"),
+    **rows("compute.advice", "compute.advice", PROJECT, "capacity capacityHistory"),
     **rows("compute.projects", "compute.projects", PROJECT, "get setCommonInstanceMetadata"),
     **{
         f"compute.{kind}.get": (needs(f"compute.{kind}.get", PROJECT),)

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from mayfly.cloud.denied import NOTHING, denial
 from mayfly.errors import FailedError
 
 UNREACHABLE = "unreachable"
@@ -45,8 +46,16 @@ class CloudError(FailedError):
                 "Nothing was changed; what runs goes on and ends by its own rule.",
                 remedy,
             )
+        if known := denial(self.message):
+            return FailedError(known[1], NOTHING, f"Try: {known[2]}")
         remedy = self.remedy or REMEDIES.get(self.status, "Try: the same command again")
-        return FailedError(self.message, "Nothing was changed by this call.", remedy)
+        return FailedError(self.message, NOTHING, remedy)
+
+    @property
+    def denied(self) -> str:
+        """Which of denied.py's kinds it is; "" for none of them."""
+        known = denial(self.message)
+        return known[0] if known else ""
 
 
 def refusal(call: str, status: int, text: str) -> CloudError:

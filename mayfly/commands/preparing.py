@@ -1,4 +1,4 @@
-"""The command lines of `quota` and `capacity`: what a project may have, and where it is to be had."""
+"""The command lines of `quota` and `capacity`: what a project may have, and where."""
 
 from typing import Annotated
 

@@ -72,20 +72,24 @@ def show_all(*, as_json: bool) -> None:
     """Print every limit on GPUs, Local SSD and vCPUs that is not 0, and every request."""
     cloud = open_project()
     limits, requests = limits_of(cloud), [told(p) for p in cloud.quotas.preferences()]
-    rows = [
-        {"quota_id": quota_id, "dimensions": dict(entry.dimensions), "limit": entry.value}
+    held = [
+        (quota_id, entry)
         for quota_id, entries in sorted(limits.items())
         for entry in entries
         if any(word in quota_id for word in SHOWN)
     ]
     if as_json:
+        rows = [
+            {"quota_id": quota_id, "dimensions": dict(entry.dimensions), "limit": entry.value}
+            for quota_id, entry in held
+        ]
         found = {"project": cloud.project, "limits": rows, "requests": requests}
         print(json.dumps(found, indent=2))
         return
     table("quota", "where", "limit")(
-        (row["quota_id"], where(row["dimensions"]), quota.shown(row["limit"]))
-        for row in rows
-        if row["limit"]
+        (quota_id, where(entry.dimensions), quota.shown(entry.value))
+        for quota_id, entry in held
+        if entry.value
     )
     if requests:
         table("request", "where", "asked for", "granted", "state")(request_row(r) for r in requests)
@@ -114,13 +118,12 @@ def check(wanted: Wanted, *, as_json: bool) -> None:
 def rows(by_region: dict[str, list[Finding]]) -> Iterable[tuple[str, ...]]:
     """Limits over all regions once, then each region's."""
     seen = set()
-    for region, findings in by_region.items():
+    for findings in by_region.values():
         for found in findings:
             place = found.need.dimensions.get("region", "all")
             if place != "all" or found.need.quota_id not in seen:
                 yield (place, *row(found))
             seen.add(found.need.quota_id)
-        del region
 
 
 def row(found: Finding) -> tuple[str, ...]:
@@ -193,9 +196,7 @@ def request(wanted: Wanted, *, email: str, yes: bool, as_json: bool) -> None:
             f"Try: {request_command(launch, launch.regions[0])}",
         )
     cloud = open_project()
-    findings = quota.check(
-        limits_of(cloud), launch.machine, launch.provisioning, launch.regions[0]
-    )
+    findings = quota.check(limits_of(cloud), launch.machine, launch.provisioning, launch.regions[0])
     short = [found.need for found in findings if found.short]
     asked = {key(p): p for p in cloud.quotas.preferences()}
     fresh = [need for need in short if preferred(asked.get(need_key(need))) < need.least]
