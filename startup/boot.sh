@@ -69,7 +69,6 @@ main() {
   unpack
   configure
   watch
-  trap - ERR
   cd "$code"
   set -a
   # shellcheck source=/dev/null  # made by settings.py
