@@ -135,6 +135,16 @@ class Machines:
         if life is not None:
             life.tree.preempted = True
 
+    def lose_metadata(self, instance_id: str) -> None:
+        """The metadata server of a running machine stops answering, until the next boot."""
+        life = self._lives.get(instance_id)
+        if life is not None:
+            self._end_server(life)
+
+    def process(self, instance_id: str) -> int:
+        """The host's number of the process that all of a running machine's descend from."""
+        return self._lives[instance_id].process.pid
+
     def kill(self, instance_id: str) -> None:
         """Pull the plug; the disk stays."""
         life = self._lives.get(instance_id)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,10 @@ class Surroundings:
 
 
 class FunctionRuntime:
-    """One revision. Started by the constructor; `stop` ends it and everything it started."""
+    """One revision. Started by the constructor; `stop` ends it and everything it started.
+
+    An instance that died is replaced when the next request comes, as on Cloud Run.
+    """
 
     def __init__(self, world: World, function: Mapping[str, Any], around: Surroundings) -> None:
         source, platform = around.source, dict(around.platform)
@@ -77,7 +81,8 @@ class FunctionRuntime:
         self._directory = source.parent
         self._scratch = Path(tempfile.mkdtemp(dir=platform.get("TMPDIR", source.parent)))
         self._port = free_port()
-        self.child = self._start(function, source, platform)
+        self._instance = partial(self._start, function, source, platform)
+        self.child = self._instance()
 
     def _start(
         self, function: Mapping[str, Any], source: Path, platform: Mapping[str, str]
@@ -132,7 +137,12 @@ class FunctionRuntime:
         if not self._slots.acquire(blocking=False):
             return Response("Rate exceeded.", 429, content_type="text/html")
         try:
+            if not self.child.alive:
+                self._pool.clear()
+                self.child = self._instance()
             return self._forward(request, path)
+        except StartupError as error:
+            return Response(str(error), 503, content_type="text/plain")
         except urllib3.exceptions.TimeoutError:
             return Response("upstream request timeout", 504, content_type="text/plain")
         except urllib3.exceptions.HTTPError as error:

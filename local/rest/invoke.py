@@ -13,6 +13,7 @@ from local.rest.world import World
 
 INVOKE = "run.routes.invoke"
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+CRASHED = "Internal Server Error"
 FORBIDDEN = (
     "<html><head><title>403 Forbidden</title></head><body><h1>Error: Forbidden</h1>"
     "<h2>Your client does not have permission to get URL <code>{path}</code> from this "
@@ -33,6 +34,8 @@ def install_invoke(app: Flask, world: World) -> None:
         if deployed is None or deployed.runtime is None:
             return Response("<html><body><h1>Error: Page not found</h1></body></html>", 404)
         refused = _refusal(world, deployed, path)
+        if refused is None and world.faults.take(INVOKE, {"service": name}, None):  # any fault
+            return Response(CRASHED, 500, content_type="text/plain")
         return refused or deployed.runtime.handle(request, path)
 
     @app.get("/_local/functions")

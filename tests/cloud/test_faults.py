@@ -178,12 +178,33 @@ def test_fault_strikes_any_product_by_its_method(api):
     assert message(answer) == "Internal error encountered."
 
 
+def test_fault_hits_every_other_call_when_it_is_ordered_so(api):
+    """A service that fails every other call is the one that a single retry hides."""
+    api.insert()
+    api.fault("gone", times=0, every=2)
+
+    assert [api.get(VM)[0] for _ in range(4)] == [200, 404, 200, 404]
+
+
+def test_fault_is_lifted_alone_when_it_is_taken_back(api, world):
+    """Scenarios that share a cloud must not end each other's trouble."""
+    api.insert()
+    for name in ("mayfly-one", "mayfly-two"):
+        api.fault("gone", times=0, where={"instance": name})
+
+    world.faults.lift("gone", {"instance": "mayfly-one"})
+
+    assert api.get(VM)[0] == 200
+    assert [order["where"] for order in world.faults.shown()] == [{"instance": "mayfly-two"}]
+
+
 @pytest.mark.parametrize(
     ("order", "text"),
     [
         ({"fault": "earthquake"}, "no fault 'earthquake'; there are stockout-with-details"),
         ({"fault": "gone", "often": 3}, "a fault is {fault"),
         ({"fault": "gone", "times": -3}, "times is -3"),
+        ({"fault": "gone", "every": 0}, "every is 0"),
         ({"fault": "gone", "with": {"colour": 1}}, "gone knows no colour"),
         ("gone", "a fault is {fault"),
     ],

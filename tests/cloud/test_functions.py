@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import textwrap
 import threading
 import zipfile
@@ -307,6 +309,28 @@ def test_second_request_is_turned_away_when_one_runs(stage: Stage) -> None:
 
     assert (second.status, second.data) == (429, b"Rate exceeded.")
     assert results == [200]
+    assert stage.call().status == 200
+
+
+def test_function_gets_a_new_instance_when_its_own_was_killed(stage: Stage) -> None:
+    """The platform takes instances away whenever it likes; the next call must find one."""
+    stage.deploy()
+    first = stage.api.get("/_local/functions")[1][0]["pid"]
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: not alive(first))
+
+    assert wait_until(lambda: stage.call().status == 200, 30)
+
+    assert stage.api.get("/_local/functions")[1][0]["pid"] not in (0, first)
+
+
+def test_function_answers_500_when_a_fault_is_ordered_for_its_calls(stage: Stage) -> None:
+    """A reaper that crashes is played without touching it; who may not call learns nothing."""
+    stage.deploy()
+    stage.api.fault("http-5xx", method="run.routes.invoke", where={"service": "reaper-one"})
+
+    assert stage.call(headers={}).status == 403
+    assert stage.call().status == 500
     assert stage.call().status == 200
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
-from tests.faults import page, scenarios
+from tests.faults import page, scenarios, shards
 from tests.faults.measure import Result
 from tests.faults.place import Place
 from tests.faults.runner import run_once
@@ -27,24 +27,42 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="the result on stdout")
     parser.add_argument("--runs", type=int, default=1, help="how often, in a row")
     parser.add_argument("--out", type=Path, help="the result as JSON; a table goes beside it")
-    parser.add_argument("--logs", type=Path, default=LOGS)
+    parser.add_argument("--logs", type=Path, help="a folder for the logs")
+    parser.add_argument("--places", type=int, default=shards.PLACES, help="local clouds at once")
     options = parser.parse_args(arguments)
     wanted = [name for name in options.only.split(",") if name] or list(ALL)
     if unknown := [name for name in wanted if name not in ALL]:
         print(f"No scenario {', '.join(unknown)}. There are: {', '.join(ALL)}", file=sys.stderr)
         return 2
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    said = play([ALL[name] for name in wanted], options.runs, options.logs)
+    said = perform([ALL[name] for name in wanted], options)
     if options.out:
         page.write(said, options.out)
     print(json.dumps(said, indent=1) if options.json else page.told(said), flush=True)
     return 0 if all(row["ok"] for row in said["scenarios"]) else 1
 
 
-def play(chosen: list[Scenario], runs: int, logs: Path) -> dict[str, Any]:
-    """Some scenarios so many times in a row; the result, as it is written."""
+def perform(chosen: list[Scenario], options: argparse.Namespace) -> dict[str, Any]:
+    """Play some scenarios, here or in several places; the result, as it is written."""
     began = datetime.datetime.now(datetime.UTC)
-    kept = logs / began.strftime("%Y-%m-%dT%H%M%SZ")
+    logs = options.logs or LOGS / began.strftime("%Y-%m-%dT%H%M%SZ")
+    parts = shards.split(chosen, options.places)
+    if len(parts) > 1:
+        rows = shards.play(parts, options.runs, logs)
+    else:
+        rows = play(chosen, options.runs, logs)
+    order = list(ALL)
+    return {
+        "date": began.strftime("%Y-%m-%d"),
+        "command": page.COMMAND,
+        "seconds": round((datetime.datetime.now(datetime.UTC) - began).total_seconds()),
+        "logs": logs.name,
+        "scenarios": sorted(rows, key=lambda row: order.index(row["name"])),
+    }
+
+
+def play(chosen: list[Scenario], runs: int, logs: Path) -> list[dict[str, Any]]:
+    """Some scenarios so many times in a row, in one place; a row each."""
     found: dict[str, list[Result]] = {one.name: [] for one in chosen}
     # A short path: the name of a socket has 107 bytes.
     with tempfile.TemporaryDirectory(prefix="mf-", ignore_cleanup_errors=True) as folder:
@@ -53,20 +71,13 @@ def play(chosen: list[Scenario], runs: int, logs: Path) -> dict[str, Any]:
             for run in range(1, runs + 1):
                 for name, result in run_once(place, chosen, str(run)).items():
                     found[name].append(result)
-                    over = f"{result.over_s:.1f} s over" if not result.problems else result.problems
-                    say(f"run {run}: {name}: {over}")
+                    said = "; ".join(result.problems)[:500] or f"{result.over_s:.1f} s over"
+                    say(f"run {run}: {name}: {said}")
         finally:
             place.stop()
-            shutil.copytree(place.logs, kept)
-            shutil.copytree(Path(folder, "cloud/logs"), kept / "cloud", dirs_exist_ok=True)
-    seconds = (datetime.datetime.now(datetime.UTC) - began).total_seconds()
-    return {
-        "date": began.strftime("%Y-%m-%d"),
-        "command": page.COMMAND,
-        "seconds": round(seconds),
-        "logs": kept.name,
-        "scenarios": [page.row(one, found[one.name]) for one in chosen],
-    }
+            shutil.copytree(place.logs, logs, dirs_exist_ok=True)
+            shutil.copytree(Path(folder, "cloud/logs"), logs / "cloud", dirs_exist_ok=True)
+    return [page.row(one, found[one.name]) for one in chosen]
 
 
 def say(line: str) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from tests.faults.place import Place
-from tests.faults.scenario import CALM
+from tests.faults.scenario import ALONE
 from tests.waiting import wait_until
 
 BUSY_LIMIT_S = 60.0
+AT_ONCE = 4
 CONDITIONS: dict[str, Callable[[Place], AbstractContextManager[None]]] = {}
 
 
@@ -21,12 +22,6 @@ def condition(
 
 
 @condition
-def calm(place: Place) -> Iterator[None]:
-    """Nothing is wrong."""
-    yield
-
-
-@condition
 def scheduler_paused(place: Place) -> Iterator[None]:
     """The reaper is off: nobody wakes it."""
     place.switch_scheduler("pause")
@@ -37,4 +32,18 @@ def scheduler_paused(place: Place) -> Iterator[None]:
         place.switch_scheduler("resume")
 
 
-assert CALM in CONDITIONS
+@condition
+def alone(place: Place) -> Iterator[None]:
+    """Each scenario by itself: it brings about what would meet everybody."""
+    yield
+
+
+@condition
+def calm(place: Place) -> Iterator[None]:
+    """Nothing is wrong with the place."""
+    yield
+
+
+def at_once(name: str) -> int:
+    """How many scenarios a condition lets be played at the same time."""
+    return 1 if name == ALONE else AT_ONCE

@@ -73,9 +73,8 @@ def over_s(lives: Sequence[Life], due: Sequence[Due]) -> float:
     return sum(max(0.0, span) for span in spans)
 
 
-def left_in_compute(place: Place, stack: str) -> tuple[list[str], float]:
-    """What costs: VMs that are not halted, disks; and the disks' GB."""
-    name = names.vm(stack)
+def left_in_compute(place: Place, name: str) -> tuple[list[str], float]:
+    """What costs under a VM's name: VMs that are not halted, disks; and the disks' GB."""
     machines = [i for i in place.instances() if i["name"] == name]
     disks = [d for d in place.disks() if d["name"] == name or d["name"].startswith(f"{name}-")]
     said = [f"VM {i['name']}" for i in machines if i["status"] != "TERMINATED"]
@@ -83,16 +82,15 @@ def left_in_compute(place: Place, stack: str) -> tuple[list[str], float]:
     return said, sum(float(d["sizeGb"]) for d in disks)
 
 
-def gpus(place: Place, stack: str) -> int:
-    """VMs of a session whose GPUs are not free."""
-    name = names.vm(stack)
+def gpus(place: Place, name: str) -> int:
+    """VMs of that name whose GPUs are not free."""
     return sum(i["name"] == name and i["status"] != "TERMINATED" for i in place.instances())
 
 
 def unfinished(session: Session) -> list[str]:
     """What the reaper still has to do about a session that is over."""
     place = session.place
-    said, _ = left_in_compute(place, session.stack)
+    said, _ = left_in_compute(place, session.vm_name)
     halted = session.instance()
     said += [f"halted VM {halted['name']}"] if halted else []
     said += [f"state: {kind}" for kind in place.witness.resources(session.stack)]
@@ -108,6 +106,8 @@ def ledger_problems(session: Session, due: Sequence[Due]) -> tuple[list[str], li
     """(who ended each VM, what is wrong with the records)."""
     by, problems = [], []
     wanted = {one.vm_id: one.by for one in due}
+    if gone := sorted(wanted.keys() - {life.vm_id for life in session.lives()}):
+        problems.append(f"Compute has no operation on VM {', '.join(gone)}")
     place = session.place
     for life in session.lives():
         blob = place.cloud.storage.get(place.bucket, names.ledger(life.vm_id))
@@ -123,7 +123,7 @@ def ledger_problems(session: Session, due: Sequence[Due]) -> tuple[list[str], li
         lived_s = (life.ended or time.time()) - life.began
         if abs(record.seconds - lived_s) > LEDGER_SLACK_S:
             problems.append(f"ledger: {record.seconds:.1f} s, Compute says {lived_s:.1f} s")
-        if record.session != session.stack or record.usd is None:
+        if names.vm(str(record.session)) != session.vm_name or record.usd is None:
             problems.append(f"ledger: session {record.session}, usd {record.usd}")
     return by, problems
 

@@ -11,14 +11,14 @@ from tests.faults.timing import in_test, production
 
 # A balanced persistent disk's list price in us-central1 (Google's disk pricing page, from memory).
 DISK_USD_PER_GB_MONTH = 0.10
-COMMAND = "make faults RUNS=3"
+COMMAND = "make faults RUNS=3 OUT=docs/results/teardown.json"
 
 HEAD = """# Teardown under faults
 
-Made by `{command}` on {date}, in {minutes:.0f} minutes; do not edit. Each row was played {runs} times in a
-row on the local cloud: the real Pulumi engine on a gs:// state, the reaper's function under
-functions-framework with its own engine, VMs that boot and run our startup archive and watchdog.
-Only durations are shorter, by configuration. **Nothing here ran on real Google Cloud.**
+Made by `{command}` on {date}, in {minutes:.0f} minutes; do not edit. Each row was played {runs}
+times in a row on the local cloud: the real Pulumi engine on a gs:// state, the reaper's function
+under functions-framework with its own engine, VMs that boot and run our startup archive and
+watchdog. Only durations are shorter, by configuration. **Nothing here ran on real Google Cloud.**
 
 - *over*: seconds of GPU life after the session should have ended, the worst of all runs; by
   Compute's own operations. A session should have ended when it was idle for its limit, or when it

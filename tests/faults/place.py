@@ -1,8 +1,12 @@
 """Where the faults happen: one local cloud with a foundation and weights, as a user has them."""
 
+import datetime
+import json
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +115,11 @@ class Place:
 
     # -- the function and its scheduler
 
-    def configure_function(self, **more: str) -> None:
-        """Give the reaper shorter durations: its environment, as its settings take it."""
+    def configure_function(self, **service: Any) -> None:
+        """Give the reaper shorter durations: its environment, as its settings take it.
+
+        service: more of Google's serviceConfig.
+        """
         parent = f"projects/{self.cloud.project}/locations/{REGION}"
         path = f"{parent}/functions/{FUNCTION}"
         config = self.cloud.ask("GET", "functions", path)["serviceConfig"]
@@ -120,10 +127,9 @@ class Place:
             **config["environmentVariables"],
             "MAYFLY_TICK_S": str(timing.TICK_S),
             "MAYFLY_STALE_LOCK_S": str(timing.STALE_LOCK_S),
-            **more,
         }
-        body = {"serviceConfig": {**config, "environmentVariables": wanted}}
-        mask = "?updateMask=serviceConfig.environmentVariables"
+        body = {"serviceConfig": {**config, **service, "environmentVariables": wanted}}
+        mask = "?updateMask=serviceConfig"
         begun = self.cloud.ask("PATCH", "functions", path + mask, body)["name"]
         done = wait_until(
             lambda: (found := self.cloud.ask("GET", "functions", begun)).get("done") and found,
@@ -135,11 +141,27 @@ class Place:
     def job(self) -> str:
         return f"projects/{self.cloud.project}/locations/{REGION}/jobs/{FUNCTION}"
 
+    @contextmanager
+    def second_job(self) -> Iterator[None]:
+        """Two instances of the function, and a second job that wakes them at the same time."""
+        found = self.cloud.ask("GET", "scheduler", self.job)
+        twin = {key: found[key] for key in ("schedule", "timeZone", "attemptDeadline")}
+        target = dict(found["httpTarget"])
+        twin |= {"name": f"{self.job}-2", "httpTarget": target}
+        self.configure_function(maxInstanceCount=2)
+        self.cloud.ask("POST", "scheduler", self.job.rpartition("/")[0], twin)
+        try:
+            yield
+        finally:
+            self.cloud.ask("DELETE", "scheduler", f"{self.job}-2")
+            self.configure_function(maxInstanceCount=1)
+
     def switch_scheduler(self, verb: str) -> None:
         """verb: pause or resume, as anybody with the rights can."""
         self.cloud.ask("POST", "scheduler", f"{self.job}:{verb}", {})
 
     def function_pid(self) -> int:
+        """The reaper's process; 0 while it has none."""
         deployed = self.local.world.of(Functions).by_short_name(FUNCTION)
         assert deployed is not None
         assert deployed.runtime is not None
@@ -169,7 +191,29 @@ class Place:
             found = dict(self.local.world.of(Life).attributes.get(vm_id, {}))
         return {key.removeprefix(names.GUEST_PATH): value for key, value in found.items()}
 
-    def order(self, fault: str, **words: Any) -> None:
-        """A fault from now on; words: as at /_local/faults, with_ for with."""
-        known = {key.rstrip("_"): value for key, value in words.items()}
-        self.local.world.faults.order({"fault": fault, **known})
+    @contextmanager
+    def fault(self, name: str, method: str = "", **words: Any) -> Iterator[None]:
+        """A fault while this lasts, as at /_local/faults; for ever unless `times` says less."""
+        faults = self.local.world.faults
+        order = {"fault": name, "times": 0, **words}
+        faults.order({**order, "method": method} if method else order)
+        try:
+            yield
+        finally:
+            faults.lift(name, words.get("where", {}))
+
+    def lock(self, stack: str) -> dict[str, Any] | None:
+        """A stack's state lock, as the engine wrote it; None when it is free."""
+        for item in self.cloud.storage.list(self.bucket, names.stack_locks(stack)):
+            blob = self.cloud.storage.get(self.bucket, str(item["name"]))
+            if blob is not None:
+                return {**json.loads(blob.data), "object": item["name"]}
+        return None
+
+    def put_lock(self, stack: str) -> str:
+        """A lock as an engine on somebody's laptop writes it; the object's name."""
+        name = f"{names.stack_locks(stack)}{uuid.uuid4()}.json"
+        at = datetime.datetime.now(datetime.UTC).isoformat()
+        body = {"pid": 4711, "username": "ann", "hostname": "laptop", "timestamp": at}
+        self.cloud.storage.put(self.bucket, name, json.dumps(body).encode())
+        return name

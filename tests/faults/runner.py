@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from mayfly import names
-from tests.faults.conditions import CONDITIONS
+from tests.faults.conditions import CONDITIONS, at_once
 from tests.faults.measure import (
     Keepsakes,
     Result,
@@ -26,7 +26,6 @@ from tests.faults.session import Due, Session
 from tests.faults.timing import in_test
 from tests.waiting import wait_until
 
-AT_ONCE = 4
 # Longer than any bound: what is over its bound is measured, not given up.
 PATIENCE_S = 60.0
 SETTLE_LIMIT_S = 150.0
@@ -56,9 +55,9 @@ def run_once(place: Place, scenarios: Sequence[Scenario], run: str) -> dict[str,
         group = [chosen for chosen in scenarios if chosen.condition == name]
         if not group:
             continue
-        with condition(place), ThreadPoolExecutor(AT_ONCE) as pool:
+        with condition(place), ThreadPoolExecutor(at_once(name)) as pool:
             played = list(pool.map(lambda chosen: _play(place, chosen, run), group))
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(len(played)) as pool:
             list(pool.map(lambda one: _settle(one, before), played))
         results |= {one.scenario.name: one.result for one in played}
     return results
@@ -66,7 +65,7 @@ def run_once(place: Place, scenarios: Sequence[Scenario], run: str) -> dict[str,
 
 def _play(place: Place, chosen: Scenario, run: str) -> Played:
     """Bring it about and wait for its end; a failure is a problem in its result."""
-    session = Session(place, f"{chosen.name}-{run}"[:41].rstrip("-"), in_test(chosen.config))
+    session = Session(place, f"{chosen.name[:34]}-{run}", in_test(chosen.config))
     played = Played(chosen, session)
     played.result.log = session.log.name
     try:
@@ -86,19 +85,18 @@ def _play(place: Place, chosen: Scenario, run: str) -> Played:
 
 def _is_over(session: Session) -> bool:
     session.keep_serial()
-    return all(life.ended is not None for life in session.lives())
+    return session.halted()
 
 
 def _measure(played: Played) -> None:
     session, result = played.session, played.result
     lives = session.lives()
-    if not lives and not result.problems:
-        result.problems.append("it never had a VM")
     result.over_s = round(over_s(lives, played.due), 1)
     bound_s = played.scenario.bound(session.timing)
     if result.over_s > bound_s:
         result.problems.append(f"{result.over_s:.1f} s over, the bound is {bound_s:.1f} s")
-    result.left, result.disk_gb = left_in_compute(session.place, session.stack)
+    now = left_in_compute(session.place, session.vm_name)
+    result.left, result.disk_gb = session.left or now
     for life in lives:
         ended = "lives" if life.ended is None else f"{life.ended - life.began:.1f} s"
         session.tell(f"VM {life.vm_id}: {ended}; {result.over_s:.1f} s over")
@@ -112,8 +110,8 @@ def _settle(played: Played, before: Keepsakes) -> None:
     except AssertionError:
         result.problems.append(f"not cleaned up: {', '.join(unfinished(session))}")
     if not played.scenario.may_leave_disk:
-        result.left, result.disk_gb = left_in_compute(place, session.stack)
-    result.gpu_left = gpus(place, session.stack)
+        result.left, result.disk_gb = left_in_compute(place, session.vm_name)
+    result.gpu_left = gpus(place, session.vm_name)
     result.ended_by, wrong = ledger_problems(session, played.due)
     result.problems += [*disk_problems(played.scenario, result), *wrong, *touched(place, before)]
     result.seconds = round(time.monotonic() - played.began, 1)

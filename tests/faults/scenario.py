@@ -8,7 +8,7 @@ from tests.faults.timing import Timing
 
 Play = Callable[[Session], Sequence[Due]]
 WATCHDOG, REAPER, DEADLINE = LAYERS = ("watchdog", "reaper", "deadline")
-CALM = "calm"
+CALM, ALONE, PAUSED = "calm", "alone", "scheduler-paused"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,9 @@ class Session:
     def __init__(self, place: Place, stack: str, timing: Timing) -> None:
         self.place, self.stack, self.timing = place, stack, timing
         self.log = place.logs / f"{stack}.log"
+        self.limit_s = SERVE_LIMIT_S
+        self.left: tuple[list[str], float] | None = None
+        self.vm_name = names.vm(stack)
         self._began = time.monotonic()
 
     def tell(self, line: str) -> None:
@@ -84,11 +87,26 @@ class Session:
         os.killpg(up.pid, signal.SIGKILL)
         up.wait(PULUMI_LIMIT_S)
 
+    def rename(self, stack: str) -> None:
+        """`pulumi stack rename`; the VM keeps the name that it was made with."""
+        self.place.pulumi(self.stack, "stack", "rename", stack)
+        self.stack = stack
+
+    def unreaped(self) -> list[str]:
+        """What the stack's state still holds."""
+        return self.place.witness.resources(self.stack)
+
     # -- its VM
 
     def instance(self) -> dict[str, Any] | None:
-        name = names.vm(self.stack)
+        name = self.vm_name
         return next((i for i in self.place.instances() if i["name"] == name), None)
+
+    @property
+    def zone(self) -> str:
+        found = self.instance()
+        assert found is not None, f"{self.stack} has no VM"
+        return str(found["zone"]).rpartition("/")[2]
 
     @property
     def vm_id(self) -> str:
@@ -105,10 +123,22 @@ class Session:
         """A session that served and was never asked: due when it was idle for its limit."""
         return [Due(self.vm_id, self.served_at() + self.timing.limits.idle_s, by)]
 
+    def due_now(self, *by: str) -> list[Due]:
+        """Nothing that comes after this moment is of use to anybody."""
+        return [Due(self.vm_id, time.time(), by)]
+
+    def deadline_due(self, *by: str) -> list[Due]:
+        """The end of the longest life it was given."""
+        life = self.lives()[-1]
+        return [Due(life.vm_id, life.began + self.timing.limits.max_life_s, by)]
+
+    def halted(self) -> bool:
+        """Whether its GPUs are free."""
+        return all(life.ended is not None for life in self.lives())
+
     def pids(self, pattern: str) -> list[int]:
         """Processes of the VM, as the host numbers them, whose command line matches."""
-        life = self.place.local.world.machines._lives.get(self.vm_id)
-        found = descendants(life.process.pid) if life else []
+        found = descendants(self.place.local.world.machines.process(self.vm_id))
         return [pid for pid in found if re.search(pattern, command_line(pid))]
 
     def send(self, pattern: str, number: signal.Signals) -> None:
@@ -134,6 +164,11 @@ class Session:
         if text:
             self.log.with_suffix(".serial").write_text(text)
 
+    def sleep(self, seconds: float) -> None:
+        """Time that passes is the fault here."""
+        until = time.monotonic() + seconds
+        wait_until(lambda: time.monotonic() > until, seconds + 1, poll_s=0.2)
+
     # -- what became of it
 
     def lives(self) -> list[Life]:
@@ -144,7 +179,7 @@ class Session:
 
     @property
     def _target(self) -> str:
-        return f"/instances/{names.vm(self.stack)}"
+        return f"/instances/{self.vm_name}"
 
 
 def _life(insert: dict[str, Any], operations: list[dict[str, Any]]) -> Life:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -53,6 +53,16 @@ class Timing:
     def silent_s(self) -> float:
         """From a watchdog's last word to free GPUs."""
         return self.limits.heartbeat_s + self.reaper_s
+
+    @property
+    def failed_s(self) -> float:
+        """From a failure to free GPUs."""
+        return self.limits.failed_s + self.watchdog_s
+
+    @property
+    def hour_s(self) -> float:
+        """Twelve ticks of the reaper that never come."""
+        return 12 * self.every_s
 
     @property
     def google_s(self) -> float:
@@ -115,8 +125,3 @@ def in_test(config: Mapping[str, Any]) -> Timing:
         stale_lock_s=STALE_LOCK_S,
         halt_s=STOP_GRACE_S,
     )
-
-
-def scaled(timing: Timing, **changes: float) -> Timing:
-    """The same with other limits."""
-    return replace(timing, limits=replace(timing.limits, **changes))

@@ -1,5 +1,5 @@
 """Every scenario. Importing this adds them all to `tests.faults.scenario.ALL`."""
 
-from tests.faults.scenarios import watch
+from tests.faults.scenarios import function, google, state, user, vm, watch
 
-__all__ = ["watch"]
+__all__ = ["function", "google", "state", "user", "vm", "watch"]

@@ -1,0 +1,112 @@
+"""Google: preemptions, deadlines, a Compute API that fails."""
+
+import signal
+import threading
+import time
+from collections.abc import Sequence
+
+from local.rest.compute.life import Life
+from mayfly import idle, names
+from tests.faults.place import PULUMI_LIMIT_S
+from tests.faults.scenario import REAPER, WATCHDOG, scenario
+from tests.faults.session import WATCHDOG as PROCESS
+from tests.faults.session import Due, Session
+
+DELETE = "compute.instances.delete"
+
+
+def preempt(session: Session) -> Sequence[Due]:
+    due = session.due_now("google")
+    world = session.place.local.world
+    assert world.of(Life).preempt(session.zone, session.vm_name) is not None
+    return due
+
+
+@scenario("Google takes the VM back while it boots.", lambda t: t.google_s)
+def preempted_at_boot(session: Session) -> Sequence[Due]:
+    up = session.begin_up()
+    session.see_phase("booting", "driver", "engine", "weights")
+    due = preempt(session)
+    session.tell(f"`up` ended with {up.wait(PULUMI_LIMIT_S)}")
+    return due
+
+
+@scenario("Google takes the VM back while it serves.", lambda t: t.google_s)
+def preempted_in_service(session: Session) -> Sequence[Due]:
+    session.serve()
+    return preempt(session)
+
+
+def hung(session: Session) -> Sequence[Due]:
+    """Serving, with a watchdog that hangs: the reaper's to end."""
+    session.serve()
+    session.send(PROCESS, signal.SIGSTOP)
+    return session.idle_due("reaper")
+
+
+@scenario(
+    "Compute answers 503 to the delete, more often than one tick asks.",
+    lambda t: t.silent_s + t.every_s,
+    off=(WATCHDOG,),
+)
+def delete_answers_503(session: Session) -> Sequence[Due]:
+    due = hung(session)
+    order = {"fault": "http-5xx", "method": DELETE, "times": 5}
+    session.place.local.world.faults.order({**order, "where": {"instance": session.vm_id}})
+    return due
+
+
+@scenario(
+    "Compute takes the delete and drops the connection before it answers.",
+    lambda t: t.silent_s,
+    off=(WATCHDOG,),
+)
+def delete_is_dropped(session: Session) -> Sequence[Due]:
+    due = hung(session)
+    order = {"fault": "dropped-after", "method": DELETE}
+    session.place.local.world.faults.order({**order, "where": {"instance": session.vm_id}})
+    return due
+
+
+@scenario("Compute takes its time over the delete.", lambda t: t.silent_s, off=(WATCHDOG,))
+def delete_is_slow(session: Session) -> Sequence[Due]:
+    due = hung(session)
+    order = {"fault": "slow-operation", "method": DELETE}
+    order |= {"with": {"seconds": session.timing.halt_s / 2}}
+    session.place.local.world.faults.order({**order, "where": {"instance": session.vm_id}})
+    return due
+
+
+@scenario(
+    "A lease holds the VM for ten hours: its deadline ends it all the same.",
+    lambda t: t.google_s,
+    config={"maxHours": "0.025"},
+)
+def lease_past_the_deadline(session: Session) -> Sequence[Due]:
+    session.serve()
+    until = idle.rfc3339(time.time() + 36000)
+    body = f'{{"until": "{until}", "by": "ann"}}'.encode()
+    session.place.cloud.storage.put(session.place.bucket, names.lease(session.stack), body)
+    return session.deadline_due("google", "reaper", "watchdog")
+
+
+@scenario(
+    "A process on the VM claims activity for ever, and the watchdog hangs.",
+    lambda t: t.google_s,
+    off=(WATCHDOG, REAPER),
+    config={"maxHours": "0.025"},
+)
+def claims_are_lies(session: Session) -> Sequence[Due]:
+    vm_id = session.serve()
+    session.send(PROCESS, signal.SIGSTOP)
+    threading.Thread(target=lie, args=(session, vm_id), daemon=True).start()
+    return session.deadline_due("google", "reaper")
+
+
+def lie(session: Session, vm_id: str) -> None:
+    """Until the VM is gone."""
+    life = session.place.local.world.of(Life)
+    while not session.halted():
+        for key in ("heartbeat", "active_at"):
+            life.guest_wrote(vm_id, f"{names.GUEST_PATH}{key}", str(idle.rfc3339(time.time())))
+        time.sleep(1)
