@@ -211,9 +211,12 @@ def _ender(told: Sequence[Operation], known: Known | None, seconds: float) -> tu
 
 
 def _last_end(told: Sequence[Operation]) -> Operation | None:
-    """The operation that stopped it last while it ran."""
+    """The operation that stopped it last while it ran: the first to begin, if several overlap.
+
+    A VM that Google takes back is seen as STOPPING, and our own delete may be done before Google's.
+    """
     last, running = None, True
-    for operation in told:
+    for operation in sorted(told, key=lambda operation: operation.started):
         if operation.error:
             continue
         if operation.kind in ENDS and running:

@@ -478,3 +478,18 @@ def test_one_vm_is_made_when_many_ask_for_the_same_name_at_once(api):
 
     assert sorted(outcomes) == [200, *[409] * 5]
     assert len(api.world.machines.events) == 1
+
+
+def test_operation_ends_when_its_work_is_done_not_when_somebody_looks(api, clock):
+    """Whoever reads the log later must see what came first: the ledger is told from it."""
+    _, operation = api.insert()
+    clock.now += 3601
+    api.world.of(Life).enforce()
+    wait_until(lambda: status_of(api) == "gone")
+    clock.now += 100
+
+    _, listed = api.get(f"{ZONE}/operations?filter=targetId={operation['targetId']}")
+
+    delete = listed["items"][0]
+    assert (delete["operationType"], delete["status"]) == ("delete", "DONE")
+    assert delete["endTime"] == delete["startTime"]

@@ -138,7 +138,8 @@ class Session:
 
     def pids(self, pattern: str) -> list[int]:
         """Processes of the VM, as the host numbers them, whose command line matches."""
-        found = descendants(self.place.local.world.machines.process(self.vm_id))
+        machines, vm_id = self.place.local.world.machines, self.vm_id
+        found = descendants(machines.process(vm_id)) if machines.running(vm_id) else []
         return [pid for pid in found if re.search(pattern, command_line(pid))]
 
     def send(self, pattern: str, number: signal.Signals) -> None:
@@ -168,6 +169,16 @@ class Session:
         """Time that passes is the fault here."""
         until = time.monotonic() + seconds
         wait_until(lambda: time.monotonic() > until, seconds + 1, poll_s=0.2)
+
+    def stop_watchdog(self) -> None:
+        """For good: nobody on the VM ends it any more."""
+        self.systemctl("stop", "mayfly-watchdog")
+
+    def serve_unwatched(self) -> list[Due]:
+        """Up, and the watchdog stopped: idle from then on, and the reaper's to end."""
+        self.serve()
+        self.stop_watchdog()
+        return self.idle_due("reaper")
 
     # -- what became of it
 

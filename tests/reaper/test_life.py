@@ -137,6 +137,18 @@ def test_life_tells_how_long_and_who_ended_it(
     assert record.usd == pytest.approx(seconds / 100)
 
 
+def test_life_was_ended_by_google_when_our_delete_came_in_the_middle_and_was_done_first():
+    """The reaper sees STOPPING and sends its own delete; the preemption was there before."""
+    ours = Ending(kind="gone", reason="Compute says STOPPING", operations=("ours-1",))
+    preemption = op(PREEMPTED, 600, ended=T + 625, user="system")
+
+    told = life(
+        preemption, op("delete", 610, name="ours-1", ended=T + 620), known=known(ending=ours)
+    )
+
+    assert (told.ended_by, told.reason) == ("google", "preempted")
+
+
 def test_launch_that_failed_costs_nothing_even_when_the_rate_is_unknown():
     """It is in the book with Google's own words, and without a guess."""
     refused = op("insert", 5, error="ZONE_RESOURCE_POOL_EXHAUSTED: no H100")

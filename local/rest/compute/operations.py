@@ -34,6 +34,7 @@ class Operation:
     resource: dict[str, Any]
     place: str
     worked: bool = False
+    worked_at: float = 0.0
     ready_at: float = 0.0
     polls: int = 0
     error: OperationError | None = None
@@ -103,7 +104,7 @@ class Operations:
         """The work is done: DONE from now on, or once its time has come."""
         if message:
             operation.resource["statusMessage"] = message
-        operation.worked = True
+        operation.worked, operation.worked_at = True, self._world.clock()
 
     def shown(self, operation: Operation, *, polled: bool = False) -> dict[str, Any]:
         """The REST resource as of now."""
@@ -114,6 +115,7 @@ class Operations:
     def _may_end(self, operation: Operation, polled: bool) -> bool:
         if polled and operation.polls > 0:
             operation.polls -= 1
+            operation.ready_at = max(operation.ready_at, self._world.clock())
             return False
         ready = operation.polls == 0 and operation.ready_at <= self._world.clock()
         return operation.worked and ready
@@ -123,7 +125,8 @@ class Operations:
         resource |= {
             "status": "DONE",
             "progress": 100,
-            "endTime": timestamp(self._world.clock()),
+            # Not when somebody looks: whoever reads the log later must see what came first.
+            "endTime": timestamp(max(operation.worked_at, operation.ready_at)),
         }
         if operation.error:
             resource["error"] = {"errors": [operation.error.entry]}

@@ -7,28 +7,20 @@ from collections.abc import Sequence
 from mayfly.demo.workshop import FOUNDATION
 from tests.faults.measure import left_in_compute
 from tests.faults.scenario import ALONE, DEADLINE, REAPER, WATCHDOG, scenario
-from tests.faults.session import WATCHDOG as PROCESS
 from tests.faults.session import Due, Session, descendants
 from tests.waiting import wait_until
 
 INVOKE = "run.routes.invoke"
 
 
-def hung(session: Session) -> list[Due]:
-    """Serving, with a watchdog that hangs: the reaper's to end."""
-    session.serve()
-    session.send(PROCESS, signal.SIGSTOP)
-    return session.idle_due("reaper")
-
-
 @scenario(
-    "The function fails every other call, and the watchdog hangs.",
+    "The function fails every other call, and the watchdog is stopped.",
     lambda t: t.silent_s + t.every_s,
     off=(WATCHDOG,),
     condition=ALONE,
 )
 def function_fails_every_other_call(session: Session) -> Sequence[Due]:
-    due = hung(session)
+    due = session.serve_unwatched()
     with session.place.fault("http-5xx", INVOKE, every=2):
         wait_until(session.halted, session.limit_s)
     return due
@@ -67,13 +59,13 @@ def function_killed_in_mid_destroy(session: Session) -> Sequence[Due]:
 
 
 @scenario(
-    "Nobody wakes the reaper for an hour, and the watchdog hangs.",
+    "Nobody wakes the reaper for an hour, and the watchdog is stopped.",
     lambda t: t.hour_s + t.reaper_s,
     off=(WATCHDOG,),
     condition=ALONE,
 )
 def scheduler_silent_for_an_hour(session: Session) -> Sequence[Due]:
-    due = hung(session)
+    due = session.serve_unwatched()
     session.place.switch_scheduler("pause")
     try:
         session.sleep(session.timing.hour_s)
@@ -83,13 +75,13 @@ def scheduler_silent_for_an_hour(session: Session) -> Sequence[Due]:
 
 
 @scenario(
-    "Two reapers are woken at the same moments, and the watchdog hangs.",
+    "Two reapers are woken at the same moments, and the watchdog is stopped.",
     lambda t: t.silent_s,
     off=(WATCHDOG,),
     condition=ALONE,
 )
 def two_reapers(session: Session) -> Sequence[Due]:
-    due = hung(session)
+    due = session.serve_unwatched()
     with session.place.second_job():
         wait_until(session.halted, session.limit_s)
         wait_until(lambda: not session.unreaped(), session.limit_s)
@@ -97,13 +89,13 @@ def two_reapers(session: Session) -> Sequence[Due]:
 
 
 @scenario(
-    "The foundation is updated under a live session whose watchdog hangs.",
+    "The foundation is updated under a live session without a watchdog.",
     lambda t: t.silent_s + t.every_s,
     off=(WATCHDOG,),
     condition=ALONE,
 )
 def foundation_updated(session: Session) -> Sequence[Due]:
-    due = hung(session)
+    due = session.serve_unwatched()
     session.place.pulumi(FOUNDATION, "up", "--yes", "--skip-preview")
     session.place.configure_function()
     return due
@@ -123,13 +115,13 @@ def compute_down(session: Session) -> Sequence[Due]:
 
 
 @scenario(
-    "Compute answers 503 to every other call, and the watchdog hangs.",
+    "Compute answers 503 to every other call, and the watchdog is stopped.",
     lambda t: t.silent_s,
     off=(WATCHDOG,),
     condition=ALONE,
 )
 def compute_flaky(session: Session) -> Sequence[Due]:
-    due = hung(session)
+    due = session.serve_unwatched()
     with session.place.fault("http-5xx", "compute.*", every=2):
         wait_until(session.halted, session.limit_s)
     return due

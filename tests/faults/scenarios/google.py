@@ -1,6 +1,5 @@
 """Google: preemptions, deadlines, a Compute API that fails."""
 
-import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -9,7 +8,6 @@ from local.rest.compute.life import Life
 from mayfly import idle, names
 from tests.faults.place import PULUMI_LIMIT_S
 from tests.faults.scenario import REAPER, WATCHDOG, scenario
-from tests.faults.session import WATCHDOG as PROCESS
 from tests.faults.session import Due, Session
 
 DELETE = "compute.instances.delete"
@@ -37,20 +35,13 @@ def preempted_in_service(session: Session) -> Sequence[Due]:
     return preempt(session)
 
 
-def hung(session: Session) -> Sequence[Due]:
-    """Serving, with a watchdog that hangs: the reaper's to end."""
-    session.serve()
-    session.send(PROCESS, signal.SIGSTOP)
-    return session.idle_due("reaper")
-
-
 @scenario(
     "Compute answers 503 to the delete, more often than one tick asks.",
     lambda t: t.silent_s + t.every_s,
     off=(WATCHDOG,),
 )
 def delete_answers_503(session: Session) -> Sequence[Due]:
-    due = hung(session)
+    due = session.serve_unwatched()
     order = {"fault": "http-5xx", "method": DELETE, "times": 5}
     session.place.local.world.faults.order({**order, "where": {"instance": session.vm_id}})
     return due
@@ -62,7 +53,7 @@ def delete_answers_503(session: Session) -> Sequence[Due]:
     off=(WATCHDOG,),
 )
 def delete_is_dropped(session: Session) -> Sequence[Due]:
-    due = hung(session)
+    due = session.serve_unwatched()
     order = {"fault": "dropped-after", "method": DELETE}
     session.place.local.world.faults.order({**order, "where": {"instance": session.vm_id}})
     return due
@@ -70,7 +61,7 @@ def delete_is_dropped(session: Session) -> Sequence[Due]:
 
 @scenario("Compute takes its time over the delete.", lambda t: t.silent_s, off=(WATCHDOG,))
 def delete_is_slow(session: Session) -> Sequence[Due]:
-    due = hung(session)
+    due = session.serve_unwatched()
     order = {"fault": "slow-operation", "method": DELETE}
     order |= {"with": {"seconds": session.timing.halt_s / 2}}
     session.place.local.world.faults.order({**order, "where": {"instance": session.vm_id}})
@@ -91,14 +82,14 @@ def lease_past_the_deadline(session: Session) -> Sequence[Due]:
 
 
 @scenario(
-    "A process on the VM claims activity for ever, and the watchdog hangs.",
+    "A process on the VM claims activity for ever, and the watchdog is stopped.",
     lambda t: t.google_s,
     off=(WATCHDOG, REAPER),
     config={"maxHours": "0.025"},
 )
 def claims_are_lies(session: Session) -> Sequence[Due]:
     vm_id = session.serve()
-    session.send(PROCESS, signal.SIGSTOP)
+    session.stop_watchdog()
     threading.Thread(target=lie, args=(session, vm_id), daemon=True).start()
     return session.deadline_due("google", "reaper")
 

@@ -1,11 +1,9 @@
 """The stack's state: locks and objects that cannot be read."""
 
-import signal
 from collections.abc import Sequence
 
 from mayfly import names
 from tests.faults.scenario import WATCHDOG, scenario
-from tests.faults.session import WATCHDOG as PROCESS
 from tests.faults.session import Due, Session
 from tests.waiting import wait_until
 
@@ -16,9 +14,7 @@ from tests.waiting import wait_until
     off=(WATCHDOG,),
 )
 def state_lock_held(session: Session) -> Sequence[Due]:
-    session.serve()
-    session.send(PROCESS, signal.SIGSTOP)
-    due = session.idle_due("reaper")
+    due = session.serve_unwatched()
     lock = session.place.put_lock(session.stack)
     wait_until(session.halted, session.limit_s)
     assert session.unreaped(), "the stack was destroyed under a live lock"
@@ -41,9 +37,7 @@ def state_lock_stale(session: Session) -> Sequence[Due]:
     "The stack's state cannot be read while the VM is due.", lambda t: t.silent_s, off=(WATCHDOG,)
 )
 def state_unreadable(session: Session) -> Sequence[Due]:
-    session.serve()
-    session.send(PROCESS, signal.SIGSTOP)
-    due = session.idle_due("reaper")
+    due = session.serve_unwatched()
     place, name = session.place, names.stack_state(session.stack)
     blob = place.cloud.storage.get(place.bucket, name)
     assert blob is not None

@@ -1,13 +1,11 @@
 """The user's machine and the user's hands."""
 
-import signal
 from collections.abc import Sequence
 
 from mayfly import names
 from tests.faults.place import PULUMI_LIMIT_S
 from tests.faults.scenario import WATCHDOG, scenario
 from tests.faults.session import SEE_LIMIT_S, Due, Session
-from tests.faults.session import WATCHDOG as PROCESS
 from tests.waiting import wait_until
 
 SLOW_S = 15
@@ -117,26 +115,22 @@ def destroy_during_a_reap(session: Session) -> Sequence[Due]:
 
 
 @scenario(
-    "The stack is renamed under a live session whose watchdog hangs: names no longer match.",
+    "The stack is renamed under a live session without a watchdog: names no longer match.",
     lambda t: t.silent_s,
     off=(WATCHDOG,),
 )
 def session_renamed(session: Session) -> Sequence[Due]:
-    session.serve()
-    session.send(PROCESS, signal.SIGSTOP)
-    due = session.idle_due("reaper")
+    due = session.serve_unwatched()
     session.rename(f"{session.stack}-x")
     return due
 
 
 @scenario(
-    "The stack's state is deleted under a live session whose watchdog hangs.",
+    "The stack's state is deleted under a live session without a watchdog.",
     lambda t: t.silent_s,
     off=(WATCHDOG,),
 )
 def stack_is_gone(session: Session) -> Sequence[Due]:
-    session.serve()
-    session.send(PROCESS, signal.SIGSTOP)
-    due = session.idle_due("reaper")
+    due = session.serve_unwatched()
     session.place.cloud.storage.delete(session.place.bucket, names.stack_state(session.stack))
     return due

@@ -40,9 +40,7 @@ def watchdog_hung(session: Session) -> Sequence[Due]:
     off=(WATCHDOG, DEADLINE),
 )
 def watchdog_stopped(session: Session) -> Sequence[Due]:
-    session.serve()
-    session.systemctl("stop", "mayfly-watchdog")
-    return session.idle_due("reaper")
+    return session.serve_unwatched()
 
 
 @scenario(
@@ -57,7 +55,7 @@ def reaper_silent(session: Session) -> Sequence[Due]:
 
 
 @scenario(
-    "The watchdog hangs and nobody wakes the reaper: Google's own deadline is left.",
+    "The watchdog is stopped and nobody wakes the reaper: Google's own deadline is left.",
     lambda t: t.deadline_s,
     off=(WATCHDOG, REAPER),
     config={"maxHours": "0.035"},
@@ -65,5 +63,5 @@ def reaper_silent(session: Session) -> Sequence[Due]:
 )
 def only_the_deadline_left(session: Session) -> Sequence[Due]:
     session.serve()
-    session.send(PROCESS, signal.SIGSTOP)
+    session.stop_watchdog()
     return session.idle_due("google")
