@@ -1,6 +1,5 @@
 """The runner: side by side where nothing forces an order, and a failure that says why."""
 
-import json
 import time
 
 import pytest
@@ -291,34 +290,6 @@ def test_timeline_keeps_what_was_before_when_the_machine_reboots(scripts, timeli
     scripts.run(Stage("gib", "a", "driver", 20))
 
     assert [(e["stage"], e["ok"]) for e in timeline()] == [("driver", True), ("gib", True)]
-
-
-def test_timeline_drops_the_oldest_when_it_would_not_fit(machine, timeline):
-    """Guest attributes are small; the newest stages are what matters."""
-    told = words.Timeline()
-    for number in range(120):
-        told.start(f"stage-{number}")
-        told.end(f"stage-{number}", True, None)
-
-    assert len(json.dumps(timeline(), separators=(",", ":"))) <= words.MAX_TIMELINE_BYTES
-    assert timeline()[-1]["stage"] == "stage-119"
-
-
-def test_words_say_nothing_more_when_the_end_was_announced(machine, phases):
-    """Stages that die in the shutdown must not overwrite why the VM ended."""
-    words.set_phase("ended", "idle: nobody asked")
-    words.set_phase("failed", "killed")
-
-    assert phases() == ["ended"]
-    assert machine.google.guest["message"] == "idle: nobody asked"
-
-
-def test_words_fit_a_guest_attribute_when_a_message_is_long(machine):
-    """Readers refuse what is over 1 KiB: the reason would be lost."""
-    words.set_message("é\n" * 5000)
-
-    assert len(machine.google.guest["message"].encode()) <= 1024
-    assert "\n" not in machine.google.guest["message"]
 
 
 def test_session_starts_vllm_before_its_shards_when_its_graph_is_read():
