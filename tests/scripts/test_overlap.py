@@ -13,6 +13,7 @@ from startup import run
 from tests.machine.vllm_server import FLAGS, HOST, KIMI, WHEELS, free_port
 from tests.scripts.conftest import SETTINGS, STARTUP
 from tests.scripts.test_vllm_plugin import entry
+from tests.waiting import wait_until
 
 # What systemd would do with the unit: its command line, its key, its log.
 UNIT = """
@@ -150,4 +151,4 @@ def test_vllm_is_stopped_when_its_weights_fail_while_it_waits(start, node, phase
     assert phases()[-1] == "failed"
     assert node.google.guest["message"] == "stage weights failed: shard 9 is wrong twice"
     assert [stage["ok"] for stage in timeline() if stage["stage"] == "weights"] == [False]
-    assert not alive(node.pid)
+    wait_until(lambda: not alive(node.pid))
