@@ -18,19 +18,19 @@ ACCOUNTS = {
     "build": "mayfly: builds the reaper",
 }
 
+# What `observe` and the books ask; the engine's refresh asks for a VM that is gone, and no more.
+# Of operations there is one aggregated list, which reaches into all three kinds.
 LOOK = (
-    "compute.disks.get",
-    "compute.globalOperations.get",
     "compute.globalOperations.list",
     "compute.instances.get",
     "compute.instances.getGuestAttributes",
-    "compute.instances.getSerialPortOutput",
     "compute.instances.list",
     "compute.regionOperations.list",
-    "compute.zoneOperations.get",
     "compute.zoneOperations.list",
 )
 END = ("compute.instances.delete",)
+# What a VM of ours says of itself: `status`, `connect` and `logs`. osLogin lets find it.
+HEAR = ("compute.instances.getGuestAttributes", "compute.instances.getSerialPortOutput")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +68,10 @@ class Identities(pulumi.ComponentResource):
         self._grant_seeder()
         self._grant_reaper()
         self._grant_build()
-        for member in args.members:
-            self._grant_member(member)
+        if args.members:
+            hear = self._role("hear", "mayflyMemberHear", "mayfly member: hear", HEAR)
+            for member in args.members:
+                self._grant_member(member, hear)
         self.register_outputs({key: made.email for key, made in self.accounts.items()})
 
     def email(self, key: str) -> pulumi.Output[str]:
@@ -102,15 +104,15 @@ class Identities(pulumi.ComponentResource):
             self._grants.on_secret("seeder-hf-token", args.hf_token_secret, seeder)
         self._grant_leases("seeder", seeder)
 
-    def _grant_leases(self, key: str, member: pulumi.Output[str]) -> None:
+    def _grant_leases(self, key: str, member: pulumi.Input[str]) -> None:
         bucket = self._args.state_bucket
         condition = conditions.only_objects("leases", f"{bucket}/objects/{names.LEASE_PREFIX}")
         self._grants.on_bucket(f"{key}-leases", bucket, "storage.objectViewer", member, condition)
 
     def _grant_reaper(self) -> None:
         args, reaper = self._args, self.accounts["reaper"].member
-        look = self._role("look", "mayflyReaperLook", LOOK)
-        end = self._role("end", "mayflyReaperEnd", END)
+        look = self._role("look", "mayflyReaperLook", "mayfly reaper: look", LOOK)
+        end = self._role("end", "mayflyReaperEnd", "mayfly reaper: end", END)
         # Two roles, because a list has no instance name that a condition could read.
         self._grants.on_project("reaper-look", look.name, reaper)
         self._grants.on_project("reaper-end", end.name, reaper, conditions.our_vms())
@@ -144,25 +146,27 @@ class Identities(pulumi.ComponentResource):
         grants.on_project("build-images", "roles/artifactregistry.writer", build)
         grants.on_project("build-sources", "roles/storage.objectViewer", build, sources)
 
-    def _grant_member(self, member: str) -> None:
+    def _grant_member(self, member: str, hear: gcp.projects.IAMCustomRole) -> None:
         # Two addresses may have one slug; a few digits of their hash keep them apart.
         digest = hashlib.sha256(member.encode()).hexdigest()[:6]
         key, grants = f"member-{names.slug(member)}-{digest}", self._grants
         tunnel = "roles/iap.tunnelResourceAccessor"
         grants.on_project(f"{key}-tunnel", tunnel, member, conditions.ssh_port())
         grants.on_project(f"{key}-login", "roles/compute.osLogin", member)
+        grants.on_project(f"{key}-hear", hear.name, member, conditions.our_vms())
+        self._grant_leases(key, member)
         grants.on_secret(f"{key}-key", self._args.api_key_secret, member)
         for account in ("node", "seeder"):
             grants.on_account(f"{key}-{account}", self.accounts[account].name, member)
 
     def _role(
-        self, key: str, role_id: str, permissions: tuple[str, ...]
+        self, key: str, role_id: str, title: str, permissions: tuple[str, ...]
     ) -> gcp.projects.IAMCustomRole:
         return gcp.projects.IAMCustomRole(
             f"{self._name}-{key}",
             role_id=role_id,
             project=self._args.project,
-            title=f"mayfly reaper: {key}",
+            title=title,
             permissions=list(permissions),
             opts=self._child,
         )

@@ -12,6 +12,7 @@ from mayfly.cloud import Cloud, CloudError
 from mayfly.errors import WrongInputError
 
 COMPUTE_IS_OFF = "accessNotConfigured"
+FORBIDDEN = 403
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,9 +61,10 @@ class Identity:
         self.user = Principal(user, "user", frozenset({"roles/owner"}))
         self._tokens: dict[str, _Token] = {USER_TOKEN: _Token(self.user, None, float("inf"))}
 
-    def mint(self, email: str, lifetime_s: float = 3600) -> str:
-        """An access token of a service account."""
-        return self._keep("ya29." + secrets.token_urlsafe(32), email, None, lifetime_s)
+    def mint(self, email: str, lifetime_s: float = 3600, *, kind: str = "serviceAccount") -> str:
+        """An access token of a service account; with kind="user", of another user than ours."""
+        token = "ya29." + secrets.token_urlsafe(32)
+        return self._keep(token, _Token(Principal(email, kind), None, self._clock() + lifetime_s))
 
     def mint_id_token(self, email: str, audience: str, lifetime_s: float = 3600) -> str:
         """An OIDC token of a service account for `audience`; shaped like a JWT, not signed."""
@@ -78,15 +79,13 @@ class Identity:
             "exp": int(now + lifetime_s),
         }
         parts = [_b64({"alg": "RS256", "typ": "JWT", "kid": "local"}), _b64(claims)]
-        return self._keep(
-            ".".join([*parts, secrets.token_urlsafe(32)]), email, audience, lifetime_s
-        )
+        caller = Principal(email, "serviceAccount")
+        token = ".".join([*parts, secrets.token_urlsafe(32)])
+        return self._keep(token, _Token(caller, audience, now + lifetime_s))
 
-    def _keep(self, token: str, email: str, audience: str | None, lifetime_s: float) -> str:
+    def _keep(self, token: str, meaning: _Token) -> str:
         with self._lock:
-            self._tokens[token] = _Token(
-                Principal(email, "serviceAccount"), audience, self._clock() + lifetime_s
-            )
+            self._tokens[token] = meaning
         return token
 
     def access(self, token: str | None) -> Principal:

@@ -100,7 +100,7 @@ def test_reaper_deletes_by_a_role_of_its_own_when_the_condition_needs_a_name(wor
     assert not [
         p
         for p in roles["mayflyReaperLook"]
-        if p.rpartition(".")[2] not in ("get", "list", "getGuestAttributes", "getSerialPortOutput")
+        if p.rpartition(".")[2] not in ("get", "list", "getGuestAttributes")
     ]
 
 
@@ -142,12 +142,22 @@ def test_seeder_may_read_the_hub_token_when_one_is_configured(secret):
 
 
 def test_member_may_tunnel_to_ssh_log_in_and_read_the_key_when_listed():
-    """All that `mayfly connect` needs, and no port but 22."""
+    """All that `status`, `connect` and `logs` need, and no port but 22."""
     found = rights(layers.foundation(members='["user:ann@example.com"]'), "user:ann@example.com")
 
     assert found == {
         ("roles/iap.tunnelResourceAccessor", "project", "destination.port == 22"),
         ("roles/compute.osLogin", "project", ""),
+        (
+            f"projects/{PROJECT}/roles/mayflyMemberHear",
+            "project",
+            'resource.name.extract("/instances/{name}").startsWith("mayfly-")',
+        ),
+        (
+            "roles/storage.objectViewer",
+            f"{PROJECT}-mayfly-state",
+            f'resource.name.startsWith("{STATE}/leases/")',
+        ),
         (
             "roles/secretmanager.secretAccessor",
             f"projects/{PROJECT}/secrets/mayfly-api-key",
