@@ -382,6 +382,20 @@ def test_call_is_refused_when_the_role_has_no_business_with_it(house: House, ask
     assert house.inventory() == before
 
 
+def test_table_sees_it_when_a_role_is_given_too_much(house: House) -> None:
+    """The twin: what is refused above is refused for want of a binding, not by the way we ask."""
+    (ask,) = [a for a in REFUSED if str(a) == "node overwrites a kernel cache"]
+    path = f"/storage/v1/b/{CACHE}/iam"
+    before = good(house.owner.get(f"{path}?optionsRequestedPolicyVersion=3"))
+    more = {"role": "roles/storage.objectUser", "members": [f"serviceAccount:{NODE_EMAIL}"]}
+
+    policy = before | {"version": 3, "bindings": [*before["bindings"], more]}
+    policy = good(house.owner("PUT", path, policy))
+    assert house.call(ask)[0] == 200
+    good(house.owner("PUT", path, before | {"version": 3, "etag": policy["etag"]}))
+    assert house.call(ask)[0] == 403
+
+
 def test_refusal_is_in_the_products_own_words(house: House) -> None:
     """The ladder, the doctor and people read them."""
     compute = house.call(Ask("node", "", "DELETE", OURS))[1]["error"]
