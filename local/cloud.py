@@ -41,11 +41,15 @@ class StartError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """directory: holds everything that is written. plugins: the provider stand-ins on PATH."""
+    """directory: holds everything that is written. plugins: the provider stand-ins on PATH.
+
+    hub_token: the one that the hub knows; "" none.
+    """
 
     directory: Path
     plugins: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
+    hub_token: str = ""
 
 
 def function_scratch(directory: Path, ends: ExitStack) -> Path:
@@ -140,7 +144,7 @@ class LocalCloud:
         megabytes = int(self.world.settings["hub_mb"])
         if not megabytes:
             return None
-        return HubProcess(self.children, self.directory / "hub", megabytes)
+        return HubProcess(self.children, self.directory / "hub", megabytes, self.options.hub_token)
 
     def _write(self, engine: Path) -> None:
         scratch = self.directory / "scratch"

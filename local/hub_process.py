@@ -13,7 +13,7 @@ START_LIMIT_S = 90.0
 # Two programs, one child: the second serves what the first has made.
 SCRIPT = (
     '"$1" -P -m local.checkpoint "$2" --mb "$3" && '
-    'exec "$1" -P -m local.hub --port "$4" --repo "$5=$2"'
+    'exec "$1" -P -m local.hub --port "$4" --repo "$5=$2" ${6:+--token "$6"}'
 )
 
 
@@ -22,12 +22,17 @@ class HubError(Exception):
 
 
 class HubProcess:
-    """Starts making the checkpoint; `wait` returns when the hub answers."""
+    """Starts making the checkpoint; `wait` returns when the hub answers.
 
-    def __init__(self, children: Children, directory: Path, megabytes: int) -> None:
+    token: the one that the hub knows; it refuses every other, "" all of them.
+    """
+
+    def __init__(
+        self, children: Children, directory: Path, megabytes: int, token: str = ""
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        words = [sys.executable, directory, megabytes, self.port, f"{REPOSITORY}@{COMMIT}"]
+        words = [sys.executable, directory, megabytes, self.port, f"{REPOSITORY}@{COMMIT}", token]
         env = minimal_environment() | {"PYTHONPATH": str(ROOT)}
         command = ["/bin/sh", "-c", SCRIPT, "hub", *map(str, words)]
         self._child = children.start("hub", command, env=env)

@@ -4,10 +4,13 @@ Each test brings up what it stands on, where no test before it has: together the
 cloud and one foundation, alone each still runs.
 """
 
+import base64
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +24,17 @@ from mayfly.cloud import connect
 from mayfly.demo.evidence import Witness
 from mayfly.demo.workshop import FOUNDATION, SEED, make_project
 from tests.conftest import ROOT
+from tests.integration.leaks import KEY_FILE, PLACES, Found, Sweep, serving
+from tests.integration.plants import plants
 from tests.provider.engine import Stack, find_engine
 from tests.waiting import wait_until
 
 SESSION, LONELY, LONG = "layers", "lonely", "long"
+HUB_SECRET, HUB_TOKEN = "hub-token", "hf_TheHubsTokenThatNobodyMaySee"
 # A reaper that looks every five minutes of 1000 s each: nobody but the test ends anything here.
 SETTINGS = {"hub_mb": 16, "vllm_load_s": 0, "scheduler_speedup": 0.001}
 VANISH_LIMIT_S = 30
+REAP_LIMIT_S = 90
 SAVE_LIMIT_S = 60
 LIVES = {
     "mayfly:idleMinutes": "60",
@@ -50,8 +57,12 @@ class Place:
         self.cloud = connect(described["project"])
         self.witness = Witness(self.cloud, names.bucket(self.cloud.project, "state"))
         self.project = project
+        self.local = local
+        self.said: list[str] = []
+        self.sweep = Sweep(local, self.cloud)
         make_project(project, self.cloud.project)
         self._own_program()
+        self._keep_hub_token()
         self.stack = Stack(project, dict(os.environ))
         for stack in (FOUNDATION, SEED, SESSION, LONELY, LONG):
             self.pulumi(stack, "stack", "init")
@@ -72,8 +83,24 @@ class Place:
                 config |= {"mayfly:mode": "long"}
             file.write_text(yaml.safe_dump({"config": config}))
 
+    def _keep_hub_token(self) -> None:
+        """As `mayfly init` does: straight to Secret Manager; the program learns its name only."""
+        api = f"projects/{self.cloud.project}/services/secretmanager.googleapis.com:enable"
+        self.cloud.ask("POST", "services", api, {})
+        path = f"projects/{self.cloud.project}/secrets"
+        body = {"replication": {"automatic": {}}}
+        self.cloud.ask("POST", "secrets", f"{path}?secretId={HUB_SECRET}", body)
+        payload = {"payload": {"data": base64.b64encode(HUB_TOKEN.encode()).decode()}}
+        self.cloud.ask("POST", "secrets", f"{path}/{HUB_SECRET}:addVersion", payload)
+        file = self.project / f"Pulumi.{FOUNDATION}.yaml"
+        written = yaml.safe_load(file.read_text())
+        written["config"]["mayfly:hfTokenSecret"] = HUB_SECRET
+        file.write_text(yaml.safe_dump(written))
+
     def pulumi(self, stack: str, *words: str, fails: bool = False) -> str:
-        return self.stack.run(*words, "--stack", stack, fails=fails)
+        said = self.stack.run(*words, "--stack", stack, fails=fails)
+        self.said.append(said)
+        return said
 
     def up(self, stack: str, *words: str, fails: bool = False) -> str:
         return self.pulumi(stack, "up", "--yes", "--skip-preview", *words, fails=fails)
@@ -121,6 +148,18 @@ class Place:
         stages = timeline.parse(self.claims(outputs).get("timeline", ""))
         return next((s for s in stages if s.name == name and s.end is not None), None)
 
+    def have_reaped(self, stack: str, outputs: dict[str, Any]) -> None:
+        """One look of the reaper, which takes a seed that is done; until its books are written."""
+        region = outputs["zone"].rpartition("-")[0]
+        job = f"projects/{self.cloud.project}/locations/{region}/jobs/mayfly-reaper"
+        self.cloud.scheduler.run(job)
+        state = names.bucket(self.cloud.project, "state")
+        record = names.ledger(outputs["vm_id"])
+        wait_until(lambda: self.cloud.storage.get(state, record), REAP_LIMIT_S)
+        wait_until(lambda: not self.resources(stack), REAP_LIMIT_S)
+        locks = names.stack_locks(stack)
+        wait_until(lambda: not list(self.cloud.storage.list(state, locks)), REAP_LIMIT_S)
+
     def vanish(self, outputs: dict[str, Any]) -> None:
         """Google takes the VM back, and the engine does not know."""
         zone, vm_id = outputs["zone"], outputs["vm_id"]
@@ -139,7 +178,9 @@ def place() -> Iterator[Place]:
     with tempfile.TemporaryDirectory(prefix="mf-") as name:
         folder = Path(name)
         (folder / "project").mkdir()
-        local = LocalCloud(Options(directory=folder / "cloud", settings=dict(SETTINGS)))
+        local = LocalCloud(
+            Options(directory=folder / "cloud", settings=dict(SETTINGS), hub_token=HUB_TOKEN)
+        )
         try:
             yield Place(local, folder / "project")
         finally:
@@ -173,6 +214,44 @@ def test_session_is_refused_before_its_vm_when_its_profile_was_never_seeded(plac
     assert "The bucket has no weights for kimi-k2.6: no gs://" in told
     assert "Try: mayfly seed kimi-k2.6" in told
     assert place.cloud.compute.instance("us-central1-a", names.vm(LONELY)) is None
+
+
+def test_no_secret_shows_anywhere_while_a_seed_and_a_session_stand(place):
+    """A key in a log outlives the session; one in metadata is every process's on the VM."""
+    place.stand(FOUNDATION)
+    seed, session = place.stand(SEED), place.stand(SESSION)
+    key = place.cloud.secrets.access(f"projects/{place.cloud.project}/secrets/mayfly-api-key")
+    secrets = {"the API key": key, "the hub's token": HUB_TOKEN}
+    assert place.sweep.find(secrets, "".join(place.said)) == set()
+
+    holders = serving(key)
+    assert holders, "vLLM has no key: the endpoint is open, or the look is blind"
+    assert [stat.S_IMODE((h / "environ").stat().st_mode) for h in holders] == [0o400] * len(holders)
+    kept = holders[0] / "root" / KEY_FILE
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (kept, kept.parent)] == [0o600, 0o700]
+
+    place.have_reaped(SEED, seed)
+    assert place.sweep.find(secrets, "".join(place.said)) == set()
+    looked = {where for where, text in place.sweep.places("said") if text}
+    quiet = {"log"}  # the storage server and its like have nothing to say
+    assert looked | quiet >= PLACES, f"not looked at: {PLACES - looked}"
+    assert place.phase(session) == "serving"
+
+
+def test_secret_is_seen_when_it_is_planted_in_any_place(place):
+    """The twin: a look that finds nothing must be one that would have."""
+    place.stand(FOUNDATION)
+    place.have_weights()
+    session = place.stand(SESSION)
+    secrets = {"planted": "pLaNtEd-0123456789-pLaNtEd-0123456789-abcd"}
+    planted = plants(place.local, place.cloud, session["vm_id"], secrets["planted"])
+    assert set(planted) == PLACES
+    assert place.sweep.find(secrets) == set()
+
+    with ExitStack() as taken_away:
+        said = "".join([taken_away.enter_context(plant()) for plant in planted.values()])
+        assert place.sweep.find(secrets, said) == {Found("planted", where) for where in PLACES}
+    assert place.sweep.find(secrets) == set()
 
 
 def test_seed_is_made_anew_when_its_vm_has_vanished(place):
