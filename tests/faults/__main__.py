@@ -66,17 +66,21 @@ def play(chosen: list[Scenario], runs: int, logs: Path) -> list[dict[str, Any]]:
     found: dict[str, list[Result]] = {one.name: [] for one in chosen}
     # A short path: the name of a socket has 107 bytes.
     with tempfile.TemporaryDirectory(prefix="mf-", ignore_cleanup_errors=True) as folder:
-        place = Place(Path(folder), say)
         try:
-            for run in range(1, runs + 1):
-                for name, result in run_once(place, chosen, str(run)).items():
-                    found[name].append(result)
-                    said = "; ".join(result.problems)[:500] or f"{result.over_s:.1f} s over"
-                    say(f"run {run}: {name}: {said}")
+            place = Place(Path(folder), say)
+            try:
+                for run in range(1, runs + 1):
+                    for name, result in run_once(place, chosen, str(run)).items():
+                        found[name].append(result)
+                        said = "; ".join(result.problems)[:500] or f"{result.over_s:.1f} s over"
+                        say(f"run {run}: {name}: {said}")
+            finally:
+                place.stop()
         finally:
-            place.stop()
-            shutil.copytree(place.logs, logs, dirs_exist_ok=True)
-            shutil.copytree(Path(folder, "cloud/logs"), logs / "cloud", dirs_exist_ok=True)
+            for kept in ("logs", "cloud/logs"):
+                shutil.copytree(Path(folder, kept), logs, dirs_exist_ok=True)
+    for result in (result for results in found.values() for result in results):
+        result.log = f"{logs.name}/{result.log}"
     return [page.row(one, found[one.name]) for one in chosen]
 
 

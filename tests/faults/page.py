@@ -15,8 +15,8 @@ COMMAND = "make faults RUNS=3 OUT=docs/results/teardown.json"
 
 HEAD = """# Teardown under faults
 
-Made by `{command}` on {date}, in {minutes:.0f} minutes; do not edit. Each row was played {runs}
-times in a row on the local cloud: the real Pulumi engine on a gs:// state, the reaper's function
+Made by `{command}` on {date}, in {minutes:.0f} minutes; do not edit. Each row was played
+{runs} on the local cloud: the real Pulumi engine on a gs:// state, the reaper's function
 under functions-framework with its own engine, VMs that boot and run our startup archive and
 watchdog. Only durations are shorter, by configuration. **Nothing here ran on real Google Cloud.**
 
@@ -82,21 +82,36 @@ def page(said: Mapping[str, Any]) -> str:
         command=said["command"],
         date=said["date"],
         minutes=said["seconds"] / 60,
-        runs=min(r["runs"] for r in rows),
+        runs=_times(min(r["runs"] for r in rows)),
         gpus=sum(r["gpu_left"] for r in rows),
     )
-    return "\n".join([head, worst(rows), "", table(rows)]) + "\n"
+    return "\n".join([head, promise(rows), "", table(rows)]) + "\n"
 
 
-def worst(rows: Sequence[Row]) -> str:
-    """The two lines that a promise can be made of: as designed, and with two layers dead."""
-    whole = max((r for r in rows if len(r["layers_off"]) < 2), key=_by_design)
-    alone = max((r for r in rows if len(r["layers_off"]) > 1), key=_by_design, default=None)
-    said = f"Worst line while two layers live: `{whole['name']}`, {_minutes(_by_design(whole))} "
-    said += "by design with the product's defaults."
-    if alone is not None:
-        said += f" With two layers dead: `{alone['name']}`, {_minutes(_by_design(alone))}."
-    return said
+def promise(rows: Sequence[Row]) -> str:
+    """The table's worst lines, in the words that README uses too."""
+    said = (
+        f"Of {len(rows)} faults, each played {_times(min(r['runs'] for r in rows))} on the local "
+        f"cloud, {_none(sum(r['gpu_left'] for r in rows))} left a GPU. With the default settings "
+        "GPUs are free, by design and at the latest, "
+    )
+    lone = [r for r in rows if len(r["layers_off"]) > 1]
+    said += _span([r for r in rows if r not in lone], " after the session should have ended")
+    return said + (f"; where a single layer is left, {_span(lone)}." if lone else ".")
+
+
+def _span(rows: Sequence[Row], what: str = "") -> str:
+    """The longest bound among these, and whose it is."""
+    worst = max(rows, key=_by_design)
+    return f"{_minutes(_by_design(worst))}{what} (`{worst['name']}`)"
+
+
+def _times(number: int) -> str:
+    return {1: "once", 2: "twice"}.get(number, f"{number} times in a row")
+
+
+def _none(number: int) -> str:
+    return str(number) if number else "none"
 
 
 def _by_design(row: Row) -> float:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from local.rest.compute.life import Life
 from mayfly import idle, names
@@ -11,6 +12,13 @@ from tests.faults.scenario import REAPER, WATCHDOG, scenario
 from tests.faults.session import Due, Session
 
 DELETE = "compute.instances.delete"
+
+
+def order(session: Session, fault: str, **words: Any) -> None:
+    """A fault for the delete of the session's VM."""
+    where = {"instance": session.vm_id}
+    faults = session.place.local.world.faults
+    faults.order({"fault": fault, "method": DELETE, "where": where, **words})
 
 
 def preempt(session: Session) -> Sequence[Due]:
@@ -42,8 +50,7 @@ def preempted_in_service(session: Session) -> Sequence[Due]:
 )
 def delete_answers_503(session: Session) -> Sequence[Due]:
     due = session.serve_unwatched()
-    order = {"fault": "http-5xx", "method": DELETE, "times": 5}
-    session.place.local.world.faults.order({**order, "where": {"instance": session.vm_id}})
+    order(session, "http-5xx", times=5)
     return due
 
 
@@ -54,17 +61,14 @@ def delete_answers_503(session: Session) -> Sequence[Due]:
 )
 def delete_is_dropped(session: Session) -> Sequence[Due]:
     due = session.serve_unwatched()
-    order = {"fault": "dropped-after", "method": DELETE}
-    session.place.local.world.faults.order({**order, "where": {"instance": session.vm_id}})
+    order(session, "dropped-after")
     return due
 
 
 @scenario("Compute takes its time over the delete.", lambda t: t.silent_s, off=(WATCHDOG,))
 def delete_is_slow(session: Session) -> Sequence[Due]:
     due = session.serve_unwatched()
-    order = {"fault": "slow-operation", "method": DELETE}
-    order |= {"with": {"seconds": session.timing.halt_s / 2}}
-    session.place.local.world.faults.order({**order, "where": {"instance": session.vm_id}})
+    order(session, "slow-operation", **{"with": {"seconds": session.timing.halt_s / 2}})
     return due
 
 
@@ -83,15 +87,14 @@ def lease_past_the_deadline(session: Session) -> Sequence[Due]:
 
 @scenario(
     "A process on the VM claims activity for ever, and the watchdog is stopped.",
-    lambda t: t.google_s,
+    lambda t: t.deadline_s,
     off=(WATCHDOG, REAPER),
-    config={"maxHours": "0.025"},
+    config={"maxHours": "0.03"},
 )
 def claims_are_lies(session: Session) -> Sequence[Due]:
-    vm_id = session.serve()
-    session.stop_watchdog()
-    threading.Thread(target=lie, args=(session, vm_id), daemon=True).start()
-    return session.deadline_due("google", "reaper")
+    (due,) = session.serve_unwatched()
+    threading.Thread(target=lie, args=(session, due.vm_id), daemon=True).start()
+    return [Due(due.vm_id, due.at, ("google", "reaper"))]
 
 
 def lie(session: Session, vm_id: str) -> None:
