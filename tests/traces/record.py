@@ -26,13 +26,14 @@ LIMITS = ("idle_s", "start_s", "failed_s", "heartbeat_s", "max_life_s")
 
 def found(folder: Path) -> Iterator[tuple[Path, Path]]:
     """(a machine's directory, its root as the kernel shows it to us)."""
-    for spec in folder.glob("**/machines/*/spec.json"):
-        for process in Path("/proc").glob("[0-9]*"):
-            words = text(process / "cmdline").split("\0")
-            if str(spec) in words and "local.machine.cradle" in words:
-                children = text(process / "task" / process.name / "children").split()
-                if children:
-                    yield spec.parent, Path("/proc", children[0], "root")
+    for process in Path("/proc").glob("[0-9]*"):
+        words = text(process / "cmdline").split("\0")
+        if "local.machine.cradle" not in words:
+            continue
+        spec = next(Path(word) for word in words if word.endswith("/spec.json"))
+        children = text(process / "task" / process.name / "children").split()
+        if spec.is_relative_to(folder) and children:
+            yield spec.parent, Path("/proc", children[0], "root")
 
 
 def text(path: Path) -> str:
@@ -135,11 +136,13 @@ def main() -> int:
             lines.append(json.dumps({"at": at, **difference}))
             before = now
         time.sleep(PAUSE_S)
+    period_s = min(15.0, float(told["MAYFLY_IDLE_S"]) / 8)
+    ended = next(json.loads(line)["at"] for line in lines if '"phase": "ended"' in line)
     head = {
         "about": "A session of the demo on the local cloud, from its boot to its end.",
         "made": time.strftime("recorded %Y-%m-%d"),
         "limits": {key: float(told[f"MAYFLY_{key.upper()}"]) for key in LIMITS},
-        "powered_off": None,
+        "powered_off": [ended - period_s, ended + period_s],  # its own looks fell elsewhere
     }
     lines.append(json.dumps({"at": round(time.monotonic() - began) + 30}))
     out.write_text("\n".join([json.dumps(head), *lines, ""]))
