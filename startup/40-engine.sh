@@ -22,10 +22,12 @@ bring() {
   printf '%s\n' "${@:2}" | sed "s|^|$1/|" | python3 -m startup.pullers "$cache"
 }
 
-# unpack ARCHIVE...  All at once: one core would take more than a minute.
+# unpack ARCHIVE...  All at once: one core would take more than a minute. Each twice if it must:
+# tar gives a file up whose folder another tar makes in that moment; the second time it is there.
 unpack() {
-  printf '%s\n' "$@" |
-    xargs -P "$(nproc)" -I '{}' tar -C "$(dirname "$engine_dir")" -xzf "$cache/{}" --no-same-owner
+  # shellcheck disable=SC2016 # for the inner shell
+  printf '%s\n' "$@" | xargs -P "$(nproc)" -I '{}' bash -c '"$@" || "$@"' twice \
+    tar -C "$(dirname "$engine_dir")" -xzf "$cache/{}" --no-same-owner
 }
 
 main() {

@@ -44,6 +44,20 @@ def test_engine_stage_unpacks_the_environment_once_when_it_runs_twice(engine, ru
     assert len(engine.calls("gcloud", "gsutil")) == 1
 
 
+def test_engine_stage_unpacks_again_when_two_tars_were_in_each_others_way(engine, run_stage, stub):
+    """Seen on a busy machine: a tar gave up a file whose folder another tar was just making."""
+    once = engine.root / "once"
+    said = "env/bin/vllm: Cannot open: No such file or directory"
+    stub("tar", body=f'mkdir "{once}" && {{ echo "{said}" >&2; exit 2; }}; exec /bin/tar "$@"')
+
+    result = run_stage("40-engine.sh")
+
+    assert result.returncode == 0, result.stderr
+    assert said in result.stderr
+    for name in ("env/bin/vllm", "python/bin/python3", "env/bin/helper", "python/bin/pip"):
+        assert (engine.root / "opt/mayfly-engine" / name).exists()
+
+
 def test_engine_stage_takes_gsutil_when_gcloud_fails(engine, run_stage, stub):
     """One of the two is broken on some image, some day."""
     stub("gcloud", body="echo 'ERROR: gcloud crashed'", exit_status=1)
