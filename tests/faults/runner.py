@@ -21,7 +21,7 @@ from tests.faults.measure import (
     unfinished,
 )
 from tests.faults.place import Place
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import PAUSED, Scenario
 from tests.faults.session import Due, Session
 from tests.faults.timing import in_test
 from tests.waiting import wait_until
@@ -51,14 +51,21 @@ def run_once(place: Place, scenarios: Sequence[Scenario], run: str) -> dict[str,
     """Every scenario once; those that want the same condition of the place at the same time."""
     results: dict[str, Result] = {}
     before = keepsakes(place)
+
+    def whole(chosen: Scenario) -> Played:
+        played = _play(place, chosen, run)
+        if chosen.condition != PAUSED:  # nobody cleans up there before it is over
+            _settle(played, before)
+        return played
+
     for name, condition in CONDITIONS.items():
         group = [chosen for chosen in scenarios if chosen.condition == name]
         if not group:
             continue
         with condition(place), ThreadPoolExecutor(at_once(name)) as pool:
-            played = list(pool.map(lambda chosen: _play(place, chosen, run), group))
-        with ThreadPoolExecutor(len(played)) as pool:
-            list(pool.map(lambda one: _settle(one, before), played))
+            played = list(pool.map(whole, group))
+        for one in played if name == PAUSED else ():
+            _settle(one, before)
         results |= {one.scenario.name: one.result for one in played}
     return results
 
