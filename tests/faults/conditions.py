@@ -7,7 +7,7 @@ from tests.faults.place import Place
 from tests.faults.scenario import ALONE
 from tests.waiting import wait_until
 
-BUSY_LIMIT_S = 60.0
+BUSY_LIMIT_S = 120.0
 AT_ONCE = 4
 CONDITIONS: dict[str, Callable[[Place], AbstractContextManager[None]]] = {}
 

@@ -30,7 +30,7 @@ from tests.waiting import wait_until
 SETTINGS = {"hub_mb": 16, "vllm_load_s": 0, "scheduler_speedup": timing.SPEEDUP}
 REGION = "us-central1"
 FUNCTION = "mayfly-reaper"
-PULUMI_LIMIT_S, DEPLOY_LIMIT_S = 400.0, 60.0
+PULUMI_LIMIT_S, DEPLOY_LIMIT_S = 600.0, 120.0
 
 
 class Place:

@@ -18,7 +18,8 @@ from tests.waiting import wait_until
 
 UP = ("up", "--yes", "--skip-preview")
 WATCHDOG, VLLM = "startup[.]watchdog", "bin/vllm serve"
-SEE_LIMIT_S, SERVE_LIMIT_S = 60.0, 240.0
+# Patience with a busy machine; no bound.
+SEE_LIMIT_S, SERVE_LIMIT_S = 240.0, 400.0
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from tests.faults.session import VLLM, Due, Session
 from tests.faults.session import WATCHDOG as PROCESS
 from tests.waiting import wait_until
 
-SHORT_START = {"startMinutes": "0.9"}
+SHORT_START = {"startMinutes": "1.2"}
 HOUR_S = 3600
 SKEWED = """import time
 real = time.time
