@@ -125,6 +125,8 @@ class LocalCloud:
         self.world.of(Scheduler).start()
 
     def _start_machines(self) -> None:
+        if not self.world.settings["machines"]:
+            return
         hub = {"HF_ENDPOINT": self.platform["HF_ENDPOINT"]}
         image = Image(
             project_id=PROJECT,

@@ -275,10 +275,13 @@ def _max_life_s(config: Config, provisioning: str, rate: Rate) -> int:
     if written is not None:
         key, life_s = "maxRunSeconds", written
     longest_s = LONGEST_LIFE_S.get(provisioning, 120 * DAY_S)
-    if life_s and not SHORTEST_LIFE_S <= life_s <= longest_s:
-        right = f"That is a life of {life_s:.0f} s; Google takes {SHORTEST_LIFE_S} to {longest_s}."
+    # Whole seconds, as they are sent, and never rounded up: a cap is a cap. Far too long is cut to
+    # what is still refused and can be written down.
+    whole_s = int(min(life_s, 1e12))
+    if life_s and not SHORTEST_LIFE_S <= whole_s <= longest_s:
+        right = f"That is a life of {whole_s} s; Google takes {SHORTEST_LIFE_S} to {longest_s}."
         config.note(key, config.shown(key), right)
-    return int(life_s)
+    return whole_s
 
 
 _PARSERS: Mapping[str, Callable[[Config, str, str], Settings | None]] = {

@@ -25,12 +25,14 @@ class Books:
     """Where they are kept, and the run that keeps them.
 
     seen: what this run saw itself, by id; the bucket may have refused to keep it.
+    gone: ids of VMs that this run has asked for and that are no more.
     """
 
     cloud: Cloud
     bucket: str
     clock: Clock
     seen: dict[str, Known] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def _told(
     if known is None and not operations:
         raise FailedError("its last look is not understood, and no operation tells of it")
     zone = known.zone if known else operations[-1].zone
-    if cloud.compute.instance(zone, vm_id) is not None:
+    if vm_id not in books.gone and cloud.compute.instance(zone, vm_id) is not None:
         return None
     if known is None:
         found = states or {}

@@ -106,7 +106,8 @@ def _clean_up(yard: Yard, kept: Books, looks: list[Look], report: Report) -> Non
         stacks, errors = read_stacks(yard, busy)
         report.errors += errors
         states = None if errors else _by_id(stacks)
-    alive = {look.vm.id for look in looks} - _wait_until_gone(yard, looks)
+    kept.gone.update(_wait_until_gone(yard, looks))
+    alive = {look.vm.id for look in looks} - kept.gone
     with _noting(report):
         written, errors = books.close(kept, alive, states)
         report.ledger += written

@@ -20,6 +20,7 @@ DEFAULTS: dict[str, Any] = {
     "initramfs_driver": "",
     "fabricmanager": "same",
     "kernel_headers": True,
+    "machines": True,
     "hub_mb": 256,
     "obtainability": "",
 }

@@ -1,6 +1,7 @@
 """What happens to instances in time."""
 
 import threading
+from datetime import datetime
 
 import pytest
 
@@ -118,6 +119,79 @@ def test_time_limit_stops_the_instance_when_the_action_is_stop(api, clock):
 
     assert operations(api, operation["targetId"]) == ["insert", "stop"]
     assert api.get(f"{ZONE}/disks/mayfly-one")[0] == 200
+
+
+def test_time_limit_counts_from_running_when_the_boot_is_slow(clock, monkeypatch):
+    """Waiting for capacity is not running: the limit would else eat what was paid for."""
+    monkeypatch.setattr("local.rest.compute.life.ANSWER_WITHIN_S", 0.05)
+    machines = Slow()
+    api = Api(World("proj", machines=machines, clock=clock))
+    api.insert()
+    _, waiting = api.get(VM)
+
+    clock.now += 3500
+    machines.go.set()
+    wait_until(lambda: status_of(api) == "RUNNING")
+    clock.now += 3599
+    api.world.of(Life).enforce()
+    lived = status_of(api)
+    clock.now += 2
+    wait_until(lambda: status_of(api) == "gone")
+
+    assert "resourceStatus" not in waiting
+    assert lived == "RUNNING"
+
+
+def test_time_limit_is_shown_while_the_instance_runs_only(api, clock):
+    """`describe` shows when it ends; a stopped VM has no end, and must show none."""
+    api.insert()
+    _, running = api.get(VM)
+    api.post(f"{VM}/stop")
+    _, stopped = api.get(VM)
+    clock.now += 100
+    api.post(f"{VM}/start")
+    _, again = api.get(VM)
+
+    def ends(vm):
+        shown = vm["resourceStatus"]["scheduling"]["terminationTimestamp"]
+        return datetime.fromisoformat(shown).timestamp()
+
+    assert ends(running) == clock.now - 100 + 3600
+    assert "resourceStatus" not in stopped
+    assert ends(again) == clock.now + 3600
+    assert again["scheduling"]["maxRunDuration"] == {"seconds": "3600"}
+
+
+def test_time_limit_is_not_prolonged_by_a_reset(api, clock):
+    """A restart from within is no new life: who resets every hour would live for ever."""
+    api.insert()
+    clock.now += 3000
+    api.post(f"{VM}/reset")
+    reset = status_of(api)
+    clock.now += 601
+    wait_until(lambda: status_of(api) == "gone")
+
+    assert reset == "RUNNING"
+
+
+def test_time_limit_counts_anew_after_a_preemption_that_stopped_the_instance(api, clock):
+    """Stopped by Google, started by hand: the limit holds for the new run."""
+    scheduling = {**spot_vm()["scheduling"], "instanceTerminationAction": "STOP"}
+    api.insert(scheduling=scheduling)
+    api.post("/_local/preempt/us-central1-a/mayfly-one")
+    wait_until(lambda: status_of(api) == "TERMINATED")
+    clock.now += 7200
+    api.world.of(Life).enforce()
+    kept = status_of(api)
+
+    api.post(f"{VM}/start")
+    clock.now += 3601
+    api.world.of(Life).enforce()
+    wait_until(lambda: status_of(api) == "TERMINATED")
+
+    assert kept == "TERMINATED"
+    _, listed = api.get(f"{ZONE}/operations?filter=operationType=stop")
+    assert [operation["user"] for operation in listed["items"]] == ["system"]
 
 
 def test_time_limit_ends_at_a_given_time(api, clock):

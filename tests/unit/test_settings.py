@@ -61,6 +61,12 @@ def test_session_takes_fractions_when_a_duration_has_one():
         ({"maxHours": "2"}, 7200),
         ({"maxHours": "2", "budgetUsd": "25"}, 1800),
         ({"maxHours": "0.25", "budgetUsd": "25"}, 900),
+        ({"maxHours": "2", "budgetUsd": "100"}, 7200),
+        ({"maxHours": "2", "budgetUsd": "0.42"}, 30),
+        ({"maxHours": "9999", "budgetUsd": "25"}, 1800),
+        ({"maxHours": "2880"}, 10_368_000),
+        ({"maxHours": "168", "provisioning": "flex-start"}, 604_800),
+        ({"maxHours": "0.0333"}, 119),
         ({"maxHours": "2", "budgetUsd": "25", "maxRunSeconds": "5000"}, 5000),
     ],
 )
@@ -72,7 +78,12 @@ def test_life_is_the_smaller_of_time_and_money_when_both_are_set(more, life_s):
 @pytest.mark.parametrize(
     ("more", "key", "words"),
     [
-        ({"maxHours": "0.001"}, "mayfly:maxHours", "a life of 4 s"),
+        ({"maxHours": "0.001"}, "mayfly:maxHours", "a life of 3 s"),
+        ({"maxHours": "0.00833"}, "mayfly:maxHours", "a life of 29 s"),
+        ({"maxHours": "1e308"}, "mayfly:maxHours", "30 to 10368000"),
+        ({"maxHours": "2880.001"}, "mayfly:maxHours", "a life of 10368003 s"),
+        ({"maxHours": "168.1", "provisioning": "flex-start"}, "mayfly:maxHours", "605160 s"),
+        ({"maxRunSeconds": "1e400"}, "mayfly:maxRunSeconds", "above 0"),
         ({"budgetUsd": "0.1"}, "mayfly:budgetUsd", "a life of 7 s"),
         ({"maxRunSeconds": "29"}, "mayfly:maxRunSeconds", "30 to 10368000"),
         ({"maxHours": "200", "provisioning": "flex-start"}, "mayfly:maxHours", "30 to 604800"),
