@@ -36,8 +36,9 @@ from startup import watchdog
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = 3000  # some 10 kernel threads a core at 208, and what an image runs
 MEMORY_LIMIT_MB, CPU_LIMIT = 40, 0.002
+FIRST_LOOK_TRIES = 300  # of 0.1 s
 METRICS_BYTES = 57_720  # of vLLM 0.24 with one model, at work
-WATCHED = """vllm:num_requests_running{engine="0",model_name="m"} 0.0
+WATCHED = """vllm:num_requests_running{engine="0",model_name="m"} 8.0
 vllm:num_requests_waiting{engine="0",model_name="m"} 0.0
 vllm:prompt_tokens_total{engine="0",model_name="m"} 2695.0
 vllm:generation_tokens_total{engine="0",model_name="m"} 2695.0
@@ -103,6 +104,8 @@ def server(metrics: bytes, pem: Path | None) -> Iterator[int]:
     )
     process.start()
     try:
+        if not here.poll(30):
+            raise SystemExit("a server of the measurement does not start")
         yield int(here.recv())
     finally:
         process.kill()
@@ -201,9 +204,14 @@ def within(cpu_ms_a_look: float, rss_mb: float) -> bool:
 
 
 def measure(
-    process: subprocess.Popen[bytes], looks: int, period_s: float, log: Path
+    process: subprocess.Popen[bytes], looks: int, period_s: float, folder: Path
 ) -> dict[str, Any]:
     """After the first look: what it takes for so many more."""
+    first, log = folder / "root/run/mayfly/watchdog.json", folder / "log"
+    for _ in range(FIRST_LOOK_TRIES):
+        if first.exists():
+            break
+        time.sleep(0.1)
     time.sleep(period_s / 2)
     before_s, began = cpu_s(process.pid), time.monotonic()
     time.sleep(looks * period_s)
@@ -249,7 +257,7 @@ def run(
             )
         try:
             period_s = min(watchdog.PERIOD_S, idle_s / 8)
-            found = measure(process, looks, period_s, log)
+            found = measure(process, looks, period_s, folder)
         finally:
             process.kill()
             process.wait()
