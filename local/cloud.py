@@ -17,6 +17,7 @@ from local import exports, state_bucket
 from local.children import Children, free_port, minimal_environment, wait_for_port
 from local.hub_process import HubProcess
 from local.machine import Image, Machines
+from local.machine.openssh import OpenSsh
 from local.rest.app import create_app
 from local.rest.deployments import Functions
 from local.rest.identity import USER_TOKEN, Principal
@@ -25,7 +26,7 @@ from local.rest.serviceusage import Services
 from local.rest.storage import Buckets
 from local.rest.world import World
 from local.servers import HOST, Door, Server, self_signed
-from local.tools_found import cache_dir, fake_gcs_server, gsutil, pulumi
+from local.tools_found import cache_dir, fake_gcs_server, gsutil, openssh_root, pulumi
 
 PROJECT = "mayfly-demo"
 # The discard port: whoever asks there learns at once that nobody answers.
@@ -128,6 +129,7 @@ class LocalCloud:
         if not self.world.settings["machines"]:
             return
         hub = {"HF_ENDPOINT": self.platform["HF_ENDPOINT"]}
+        ssh_root = openssh_root()
         image = Image(
             project_id=PROJECT,
             project_number=self.world.project_number,
@@ -137,6 +139,7 @@ class LocalCloud:
             internet_environment=hub,
             storage_port=self.https.port,
             gsutil=gsutil(),
+            ssh=OpenSsh(ssh_root) if ssh_root else None,
         )
         machines = Machines(self.directory / "machines", image, self.world.settings)
         self.world.use_machines(machines)

@@ -43,6 +43,16 @@ def gsutil() -> Path | None:
     return None
 
 
+def openssh_root() -> Path | None:
+    """The tree that holds usr/sbin/sshd: setup's, else the system's; None where there is none."""
+    found = _beside_or_on_path("sshd")
+    for program in (found, Path("/usr/sbin/sshd")):
+        if program and os.access(program, os.X_OK) and program.parts[-3:-1] == ("usr", "sbin"):
+            return program.parents[2]
+    cached = sorted((cache_dir() / "sshd").glob("*/tree/usr/sbin/sshd"))
+    return cached[-1].parents[2] if cached else None
+
+
 def _find(name: str, version: str, variable: str) -> Path:
     given = os.environ.get(variable)
     if given:

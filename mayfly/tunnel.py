@@ -62,7 +62,9 @@ def command(vm: Vm, project: str, port: int) -> list[str]:
     """gcloud's words for it. ssh must give up when it cannot listen, and notice a dead line."""
     return [
         *("gcloud", "compute", "ssh", vm.name, "--zone", vm.zone, "--project", project),
-        *("--tunnel-through-iap", "--quiet", "--", "-N", "-L", f"{port}:localhost:{ENDPOINT_PORT}"),
+        *("--tunnel-through-iap", "--quiet", "--", "-N"),
+        # Without an address ssh is content with ::1, and 127.0.0.1 is another program's.
+        *("-L", f"127.0.0.1:{port}:localhost:{ENDPOINT_PORT}"),
         *("-o", "ExitOnForwardFailure=yes", "-o", "ServerAliveInterval=15"),
     ]
 

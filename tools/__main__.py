@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tools import engine as pulumi_engine
-from tools import environment, golang, gsutil
+from tools import environment, golang, gsutil, openssh
 from tools.say import SetupError, say
 from tools.store import Slot
 
@@ -32,6 +32,7 @@ def engine() -> None:
         program = Slot(name, version).fill(_builder(name, package), duration)
         environment.link(name, program)
     environment.link("gsutil", gsutil.find())
+    environment.link("sshd", openssh.find())
 
 
 def _builder(name: str, package: str) -> Callable[[Path], None]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local.machine import gib, rootfs
+from local.machine import gib, openssh, rootfs
 from local.machine.guest import driver as guest_driver
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def config(
 def birth(image: "Image", instance: Mapping[str, Any], settings: Mapping[str, Any]) -> Birth:
     """The files that make a disk this image's."""
     files: dict[str, str | bytes] = {**base_files(instance), **boto_file(image)}
+    files |= openssh.files(image.ssh, environment(image, instance))
     links: dict[str, str] = {}
     if gpus(instance)[1]:
         born, links = driver(settings, release(instance)[1])

@@ -33,6 +33,7 @@ UNPRIVILEGED_ID = 65534  # nobody, nogroup: who a machine is outside where we ar
 # and outside as many that no system gives to anybody.
 DYNAMIC_IDS = range(61184, 61198)
 _SPARE_ID = 65520
+LOGIN_ID = 61300  # who logs in by SSH; outside the one before the spare ones
 ENDED_POWER_OFF = 10  # exit statuses of a machine's cradle
 ENDED_REBOOT = 11
 ENDED_CRASH = 12
@@ -171,7 +172,11 @@ def identity_giver() -> Callable[[], None]:
 
 
 def _give_identities(pid: int) -> int:
-    rows = ((0, UNPRIVILEGED_ID, 1), (DYNAMIC_IDS.start, _SPARE_ID, len(DYNAMIC_IDS)))
+    rows = (
+        (0, UNPRIVILEGED_ID, 1),
+        (DYNAMIC_IDS.start, _SPARE_ID, len(DYNAMIC_IDS)),
+        (LOGIN_ID, _SPARE_ID - 1, 1),
+    )
     text = "".join(f"{inside} {outside} {count}\n" for inside, outside, count in rows)
     try:
         for name in ("uid_map", "gid_map"):
@@ -194,6 +199,20 @@ def switch_to(number: int) -> None:
     os.setgroups([])
     os.setresgid(number, number, number)
     os.setresuid(number, number, number)
+
+
+def become_login() -> None:
+    """Be LOGIN_ID: really where the host lends that identity, else as a name for our own.
+
+    In the second case what root owns is the login's own too: the host knows one user only.
+    """
+    if is_mapped(LOGIN_ID):
+        switch_to(LOGIN_ID)
+        return
+    unshare(CLONE_NEWUSER)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{LOGIN_ID} 0 1")
+    Path("/proc/self/gid_map").write_text(f"{LOGIN_ID} 0 1")
 
 
 def bound_capabilities(kept: frozenset[int]) -> None:

@@ -17,7 +17,9 @@ from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
 
-from local.machine import births, hosts, kernel, metadata, relay, rootfs
+from local.machine import births, hosts, kernel, metadata, openssh, relay, rootfs
+from local.machine.openssh import OpenSsh
+from local.machine.oslogin import OsLogin
 
 STOP_GRACE_S = 30.0
 _KILL_GRACE_S = 5.0
@@ -40,6 +42,7 @@ class Image:
     environment, internet_environment: variables of the image, for the same two kinds.
     storage_port: https port of the storage API for /etc/boto.cfg; 0 leaves gsutil unconfigured.
     gsutil: its script on the host; None where the host's PATH has one.
+    ssh: the host's OpenSSH; None leaves port 22 closed.
     trees: further host directories shown read-only at their own paths.
     """
 
@@ -51,6 +54,7 @@ class Image:
     internet_environment: Mapping[str, str] = field(default_factory=dict)
     storage_port: int = 0
     gsutil: Path | None = None
+    ssh: OpenSsh | None = None
     trees: Sequence[Path] = ()
 
 
@@ -217,6 +221,7 @@ class Machines:
             birth = births.birth(self.image, instance, self.settings)
             trees = [*self.image.trees, *births.gsutil_trees(self.image.gsutil)]
             mounts = rootfs.make(directory, birth.files, trees)
+            mounts += openssh.mounts(self.image.ssh, directory)
             for name, target in birth.links.items():
                 rootfs.write_link(directory, name, target)
             if kernel.is_real_root():
@@ -256,6 +261,7 @@ class Machines:
             token=lambda email: self.token(email),
             identity=lambda email, audience: self.identity(email, audience),
             attribute=lambda name, value: self.guest_attributes(identifier, name, value),
+            oslogin=OsLogin(self.directory.parent),
         )
 
     def _attend(self, identifier: str, life: _Life) -> None:

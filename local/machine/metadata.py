@@ -1,6 +1,7 @@
 """The metadata server of one machine, answering on a socket that listens inside it."""
 
 import functools
+import json
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from typing import Any
 
 from local.machine.metadata_form import recursive, render
+from local.machine.oslogin import OsLogin
 
 ROOT = "/computeMetadata/v1"
 TOKEN_LIFE_S = 3599
@@ -41,6 +43,7 @@ class Source:
     token: Callable[[str], str]
     identity: Callable[[str, str], str]
     attribute: Callable[[str, str | None], None]
+    oslogin: OsLogin
 
 
 class RefusedError(Exception):
@@ -85,7 +88,10 @@ class Tree:
         project = self.source.project
         return {
             "instance": self._instance(instance),
-            "oslogin": {},
+            "oslogin": {
+                "users": self._users,
+                "authorize": self._authorize,
+            },
             "project": {
                 "attributes": {},
                 "numeric-project-id": project.number,
@@ -178,6 +184,14 @@ class Tree:
         if not query.get("audience"):
             raise RefusedError(400, "non-empty audience parameter required")
         return self.source.identity(email, query["audience"])
+
+    def _users(self, query: dict[str, str]) -> str:
+        return json.dumps({"loginProfiles": self.source.oslogin.profiles()})
+
+    def _authorize(self, query: dict[str, str]) -> str:
+        """Whether somebody may log in here (policy login), or become root (adminLogin)."""
+        email, policy = query.get("email", ""), query.get("policy", "")
+        return json.dumps({"success": self.source.oslogin.may(email, policy)})
 
     def write(self, path: str, value: str | None) -> None:
         """PUT or DELETE of guest-attributes/NS/KEY."""

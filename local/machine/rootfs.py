@@ -96,6 +96,8 @@ def make(directory: Path, files: dict[str, str | bytes], extra: list[Path]) -> l
     for name, mode in OWN_MODES.items():
         if (disk / name).exists():
             (disk / name).chmod(mode)
+    if interpreter().is_relative_to("/root"):
+        (disk / "root").chmod(0o711)  # who logs in runs stand-ins too
     return mounts
 
 

@@ -22,7 +22,7 @@ import http.server, os, sys, threading, time
 folder = os.environ["STUB_FOLDER"]
 with open(folder + "/calls", "a") as f: f.write(" ".join(sys.argv[1:]) + chr(10))
 if os.path.exists(folder + "/refuse"): sys.exit("ERROR: (gcloud.compute.ssh) no such tunnel")
-port = int(sys.argv[sys.argv.index("-L") + 1].split(":")[0])
+port = int(sys.argv[sys.argv.index("-L") + 1].split(":")[1])
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self): self.send_response(200); self.end_headers()
     def log_message(self, *_): pass
@@ -99,7 +99,7 @@ def test_tunnel_command_is_the_one_that_users_can_type(google: Google):
 
     assert text.startswith(f"gcloud compute ssh mayfly-dev --zone {ZONE} --project {PROJECT}")
     assert "--tunnel-through-iap" in text
-    assert "-- -N -L 8123:localhost:8000" in text
+    assert "-- -N -L 127.0.0.1:8123:localhost:8000" in text
 
 
 def test_connect_prints_the_base_url_and_leaves_nothing_when_interrupted(connected):
@@ -160,7 +160,7 @@ def test_connect_connects_again_when_the_line_breaks(connected):
     wait("the second tunnel", lambda: "Connected again" in connection.err.read_text())
 
     assert len(connection.calls()) == 2
-    assert f"-L {port}:localhost" in connection.calls()[1]
+    assert f"-L 127.0.0.1:{port}:localhost" in connection.calls()[1]
 
 
 def test_connect_exits_1_when_the_session_ended_meanwhile(connected, google: Google):

@@ -16,6 +16,7 @@ from environment import ManagerEnvironment
 from journal import Journal
 from loop import Loop
 from service import Service
+from sudo import Sudo
 from units import BadUnitError, Unit
 
 from startup import StartupScript
@@ -38,6 +39,7 @@ class Manager:
         self._down: int | None = None
         self._environment = ManagerEnvironment(config["environment"])
         self._script = StartupScript(loop, self.journal, self._environment.whole)
+        self._sudo = Sudo(loop, self._environment.whole)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(SOCKET)
         self._listener.listen(64)
