@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+import typer.core
 
 from mayfly.commands import planning, preparing
 from mayfly.errors import FailedError, MayflyError
@@ -135,6 +136,42 @@ def idle_(session: Session = "", as_json: Json = False) -> None:
     from mayfly.commands import idle as command
 
     command.run(session, as_json=as_json)
+
+
+class _Words(typer.core.TyperCommand):
+    """A command with somebody else's words after `--`, which typer would mix with its own."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        at = args.index("--") if "--" in args else len(args)
+        ctx.meta["words"] = args[at + 1 :]
+        return super().parse_args(ctx, args[:at])
+
+
+@app.command(cls=_Words)
+def ssh(context: typer.Context, session: Session = "") -> None:
+    """Log in to a session's VM, through IAP. What follows `--` goes to ssh."""
+    from mayfly.commands import ssh as command
+
+    raise typer.Exit(command.shell(session, context.meta["words"]))
+
+
+@app.command("exec", cls=_Words)
+def execute(context: typer.Context, session: Session = "") -> None:
+    """Run one command on a session's VM: mayfly exec [SESSION] -- CMD. Its exit status is ours."""
+    from mayfly.commands import ssh as command
+
+    raise typer.Exit(command.execute(session, context.meta["words"]))
+
+
+@app.command()
+def cp(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A path, or SESSION:PATH.")],
+    target: Annotated[str, typer.Argument(metavar="DST", help="A path, or SESSION:PATH.")],
+) -> None:
+    """Copy files and folders to a session's VM or from it; :PATH is the only session's."""
+    from mayfly.commands import cp as command
+
+    command.run(source, target)
 
 
 @app.command()

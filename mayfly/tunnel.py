@@ -11,6 +11,7 @@ from types import TracebackType
 import requests
 
 from mayfly.errors import FailedError, WrongInputError
+from mayfly.remote import check_gcloud
 from mayfly.vms import Vm
 
 ENDPOINT_PORT = 8000
@@ -95,17 +96,11 @@ class Tunnel:
 
     def start(self) -> None:
         """Start gcloud. Raises WrongInputError if there is none."""
-        try:
-            # A group of its own: gcloud leaves its ssh behind when only gcloud is ended.
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=2, start_new_session=True
-            )
-        except FileNotFoundError as error:
-            raise WrongInputError(
-                "There is no gcloud on PATH.",
-                "The tunnel needs it; the session is unchanged.",
-                "See https://cloud.google.com/sdk/docs/install",
-            ) from error
+        check_gcloud()
+        # A group of its own: gcloud leaves its ssh behind when only gcloud is ended.
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.DEVNULL, stdout=2, start_new_session=True
+        )
 
     def exit_status(self) -> int | None:
         """gcloud's status once it has ended; None while it runs."""

@@ -7,9 +7,9 @@ import sys
 import time
 from typing import Any
 
-from mayfly import idle, vms
-from mayfly.cloud import Cloud, CloudError, connect
-from mayfly.errors import FailedError, WrongInputError
+from mayfly import idle, remote, vms
+from mayfly.cloud import Cloud
+from mayfly.errors import FailedError
 from mayfly.project import find_project
 from mayfly.tunnel import ENDPOINT_PORT, Tunnel, free_port, wished_port
 
@@ -24,7 +24,8 @@ def run(session: str, *, port: str, show_key: bool, as_json: bool) -> None:
     if session:
         vms.check_session_name(session)
     wanted = wished_port(port)
-    project, cloud, vm = find(session)
+    place = remote.find(session)
+    project, cloud, vm = place.project, place.cloud, place.vm
     local_port = wanted or free_port(default_port(vm.session))
     if not port and local_port != default_port(vm.session):
         tell(f"Port {default_port(vm.session)} is in use; taking {local_port}.")
@@ -38,28 +39,6 @@ def run(session: str, *, port: str, show_key: bool, as_json: bool) -> None:
             hold(cloud, vm, tunnel)
     except KeyboardInterrupt:
         tell("Disconnected. The session goes on until it is idle; `mayfly down` ends it now.")
-
-
-def find(session: str) -> tuple[str, Cloud, vms.Vm]:
-    """The project, its door and the session's VM. Raises WrongInputError naming the session."""
-    where = f"Session {session!r}: " if session else ""
-    try:
-        checkout = find_project()
-        project = checkout.google_project()
-    except WrongInputError as error:
-        raise WrongInputError(where + error.what, error.meaning, error.remedy) from error
-    cloud = connect(project)
-    try:
-        there = vms.sessions(cloud)
-    except CloudError as error:
-        if session and session not in checkout.stacks():
-            raise WrongInputError(
-                f"{where}not in this checkout, and Google does not say which others there are.",
-                f"{error.message}. Nothing was attempted.",
-                error.remedy or "Try: mayfly status",
-            ) from error
-        raise
-    return project, cloud, vms.pick(there, session, project)
 
 
 def default_port(session: str) -> int:
@@ -146,16 +125,18 @@ def announce(found: dict[str, Any], as_json: bool) -> None:
 
 def hold(cloud: Cloud, vm: vms.Vm, tunnel: Tunnel) -> None:
     """Watch the tunnel and start it again when it breaks. Raises when the VM no longer serves."""
-    missed, pause_s = 0, 1.0
+    missed, pause_s, said = 0, 1.0, False
     while True:
         tunnel.wait_end(CHECK_EVERY_S)
         if tunnel.exit_status() is None and tunnel.healthy():
-            missed, pause_s = 0, 1.0
+            missed, pause_s, said = 0, 1.0, False
             continue
         missed += 1
         if tunnel.exit_status() is None and missed < CHECKS_MISSED:
             continue
-        tell("The line broke; connecting again.")
+        if not said:
+            tell("The line broke; connecting again.")
+        said = True
         tunnel.stop()
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

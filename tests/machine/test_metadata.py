@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from local.machine import metadata
+from local.machine.oslogin import OsLogin
 from tests.machine.conftest import EXTERNAL, NUMBER, PROJECT, instance
 
 EMAIL = f"node@{PROJECT}.iam.gserviceaccount.com"
 
 
 @pytest.fixture
-def server():
+def server(tmp_path):
     """A metadata server on a port of ours, and what it was told."""
     told = []
     resource = instance("#!/bin/sh\n", networkInterfaces=EXTERNAL)
@@ -26,6 +27,7 @@ def server():
         token=lambda email: f"token-of-{email}",
         identity=lambda email, audience: f"oidc-{email}-for-{audience}",
         attribute=lambda name, value: told.append((name, value)),
+        oslogin=OsLogin(tmp_path),
     )
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
