@@ -97,11 +97,14 @@ def logs(
         bool, typer.Option("--seed", help="The seeding VM's, not a session's.")
     ] = False,
     since: Annotated[str, typer.Option(help="Only what is newer, e.g. 10m or 2h.")] = "",
+    journal: Annotated[
+        bool, typer.Option("--journal", help="The whole journal instead, over SSH.")
+    ] = False,
 ) -> None:
     """Show a VM's serial console and how far it is; works without SSH."""
     from mayfly.commands import logs as command
 
-    command.run(session, seed=seed, follow=follow, since=since)
+    command.run(session, seed=seed, follow=follow, since=since, journal=journal)
 
 
 @app.command()
@@ -172,6 +175,18 @@ def cp(
     from mayfly.commands import cp as command
 
     command.run(source, target)
+
+
+@app.command("ssh-config")
+def ssh_config(
+    session: Session = "",
+    remove: Annotated[bool, typer.Option("--remove", help="Take the entry away.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Write a Host entry, mayfly-SESSION, for VS Code Remote and plain ssh."""
+    from mayfly.commands import ssh_config as command
+
+    command.run(session, remove=remove, yes=yes)
 
 
 @app.command()

@@ -4,6 +4,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -68,7 +69,12 @@ def find_running(session: str) -> Place:
     """`find`, for what needs sshd. FailedError where the VM is on its way up or down."""
     check_gcloud()
     place = find(session)
-    vm = place.vm
+    check_running(place.vm)
+    return place
+
+
+def check_running(vm: vms.Vm) -> None:
+    """FailedError where the VM is on its way up or down."""
     if vm.status != "RUNNING":
         ending = vm.status in idle.GONE
         raise FailedError(
@@ -79,7 +85,6 @@ def find_running(session: str) -> Place:
             else "Nothing was attempted; it is billed from when it runs.",
             "Try: mayfly status",
         )
-    return place
 
 
 def check_gcloud() -> None:
@@ -121,3 +126,8 @@ def broken(place: Place) -> LineError:
 def shell_line(words: Sequence[str]) -> str:
     """One line that the remote shell reads back as exactly these words."""
     return shlex.join(words)
+
+
+def tell(line: str) -> None:
+    """Beside what goes to stdout."""
+    print(line, file=sys.stderr, flush=True)

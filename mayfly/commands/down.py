@@ -5,7 +5,7 @@ import time
 
 import typer
 
-from mayfly import names, vms
+from mayfly import names, ssh_config, vms
 from mayfly.cloud import connect
 from mayfly.engine import Engine
 from mayfly.errors import FailedError, MayflyError, WrongInputError
@@ -99,6 +99,8 @@ def destroy_each(engine: Engine, stacks: list[str], running: dict[str, vms.Vm]) 
             say(str(error))
             continue
         say(f"{stack} is gone{cost(running.get(stack))}.")
+        if ssh_config.remove(stack):
+            say(f"Its entry in ~/{ssh_config.FOLDER} is gone too.")
     if failed:
         raise FailedError(
             f"Not destroyed: {', '.join(failed)}.",

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from mayfly import idle, names, vms
 from mayfly.cloud import Cloud, CloudError, connect
 from mayfly.errors import WrongInputError
+from mayfly.journal import show_journal
 from mayfly.project import find_project
+from mayfly.remote import Place
 from mayfly.spans import parse_span
 from mayfly.timeline import Teller
 
@@ -19,23 +21,29 @@ LINE_CHARS = 2000
 STAMP = re.compile(r"^([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) ")
 
 
-def run(session: str, *, seed: bool, follow: bool, since: str) -> None:
-    """Print the console of one VM; with `follow`, until it ends or Ctrl-C. Nothing is changed."""
+def run(session: str, *, seed: bool, follow: bool, since: str, journal: bool = False) -> None:
+    """Print the console of one VM; with `follow`, until it ends or Ctrl-C. Nothing is changed.
+
+    journal: what its journal has instead, which is more, and needs SSH and OS Login's admin.
+    """
     if session:
         vms.check_session_name(session)
     after = since_time(since, time.time())
     project = find_project().google_project()
     cloud = connect(project)
     vm = choose(vms.all_of_ours(cloud), session, names.SEED if seed else names.SESSION, project)
+    if journal:
+        return show_journal(Place(project, cloud, vm), follow=follow, after=after)
     console = Console(cloud, vm, after)
     try:
         if follow:
             follow_on(cloud, vm, console)
-            return
+            return None
         console.show()
         last_word(cloud, vm)
     except KeyboardInterrupt:
-        return
+        return None
+    return None
 
 
 def since_time(text: str, now: float) -> float:

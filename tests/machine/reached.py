@@ -19,6 +19,7 @@ from tests.machine.vllm_server import ROOT
 
 ZONE = "us-central1-a"
 PLACE = ["--zone", ZONE, "--project", PROJECT]
+LABELS = {"mayfly": "session", "mayfly-session": "test"}
 RIGHTS = (
     "iap.tunnelInstances.accessViaIAP",
     "compute.instances.osLogin",
@@ -76,8 +77,10 @@ def booted(directory: Path, script: str, said: str) -> Iterator[Cloud]:
         "targetTags": ["mayfly"],
         "allowed": [{"IPProtocol": "tcp", "ports": ["22", "9000"]}],
     }
+    vm |= {"labels": LABELS, "creationTimestamp": "2026-11-01T00:00:00Z"}
     resources = {
         f"projects/{PROJECT}/zones/{ZONE}/instances/mayfly-test": vm,
+        f"projects/{PROJECT}/aggregated/instances": {"items": {ZONE: {"instances": [vm]}}},
         f"projects/{PROJECT}/global/firewalls": {"items": [rule]},
     }
     rights = list(RIGHTS)
@@ -103,7 +106,7 @@ def serve(resources, rights):
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            found = resources.get(self.path.removeprefix("/compute/v1/"))
+            found = resources.get(self.path.removeprefix("/compute/v1/").partition("?")[0])
             self.answer(200 if found else 404, found or {"error": {"message": "not found"}})
 
         def do_POST(self):

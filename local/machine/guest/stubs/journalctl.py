@@ -13,7 +13,7 @@ FLAGS = {"--no-pager": "", "-q": "", "--quiet": "", "-x": "", "-e": "", "-f": "f
          "--reverse": "reverse", "-xe": ""}  # fmt: skip
 VALUED = {"-u": "unit", "--unit": "unit", "-n": "lines", "--lines": "lines",
           "-o": "output", "--output": "output", "-t": "identifier",
-          "--identifier": "identifier"}  # fmt: skip
+          "--identifier": "identifier", "-S": "since", "--since": "since"}  # fmt: skip
 FOLLOW_LIMIT_S = 600.0  # nothing here may wait for ever
 OUTPUTS = ("short", "short-iso", "cat", "json")
 
@@ -34,6 +34,9 @@ def main(name: str, argv: list[str]) -> int:
             return fail(f"journalctl: unrecognized option '{word}'")
     if options.get("output", "short") not in OUTPUTS:
         return fail(f"Unknown output format '{options['output']}'.")
+    since = options.get("since", "@0")
+    if not (since.startswith("@") and since[1:].isdigit()):
+        return fail(f"Failed to parse timestamp: {since}")
     lines = options.get("lines", "10" if options.get("follow") else "all")
     if lines != "all" and not lines.isdigit():
         return fail(f"Failed to parse lines '{lines}'")
@@ -78,6 +81,8 @@ def matching(options: dict[str, Any]) -> list[dict[str, Any]]:
     entries = [json.loads(line) for line in JOURNAL.read_text().splitlines()]
     if options.get("boot") and entries:
         entries = [entry for entry in entries if entry["boot"] == entries[-1]["boot"]]
+    after = float(options.get("since", "@0")[1:])
+    entries = [entry for entry in entries if entry["t"] >= after]
     if options["unit"]:
         entries = [entry for entry in entries if entry["unit"] in options["unit"]]
     if "identifier" in options:
