@@ -94,11 +94,10 @@ def unit(ssh: OpenSsh) -> str:
     """As Debian's, with our way of becoming the user who logs in."""
     keygen, server = ssh.inside(ssh.client("ssh-keygen")), ssh.inside(ssh.server)
     libraries = ":".join(str(ssh.inside(folder)) for folder in ssh.libraries())
-    variable = f"Environment=LD_LIBRARY_PATH={libraries}\n" if libraries else ""
-    command = f"/.machine/python -ESsB /.machine/lib/sshd.py {keygen} {HOST_KEY} {server} {CONFIG}"
+    words = f"{keygen} {HOST_KEY} {server} {CONFIG} {libraries or '-'}"
     return (
         "[Unit]\nDescription=OpenBSD Secure Shell server\n[Service]\nType=exec\n"
-        f"{variable}ExecStart={command}\n"
+        f"ExecStart=/.machine/python -ESsB /.machine/lib/sshd.py {words}\n"
         "KillMode=process\nRestart=on-failure\nRestartPreventExitStatus=255\n"
         "[Install]\nWantedBy=multi-user.target\n"
     )

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mayfly import cli, names
+from mayfly import cli, names, ssh_config
 from tests.desk.google import Google
 
 STUB = """#!{python}
@@ -53,6 +53,21 @@ def test_down_destroys_the_session_and_tells_its_cost(google: Google, checkout, 
 
     assert pulumi.destroyed() == ["dev"]
     assert "dev is gone (ran 30 min, about $13.0" in capfd.readouterr().err
+
+
+def test_down_takes_the_sessions_entry_out_of_the_ssh_configuration(
+    google: Google, checkout, pulumi, capfd
+):
+    """An editor would go on knocking at a VM that is gone."""
+    os.environ["HOME"] = str(checkout)
+    for name in ("dev", "night"):
+        ssh_config.write(name, f"Host mayfly-{name}\n")
+    pulumi(dev="session", foundation="")
+
+    assert cli.main(["down", "dev", "--yes"]) == 0
+
+    assert "Its entry in ~/.ssh/mayfly is gone too." in capfd.readouterr().err
+    assert [path.name for path in (checkout / ".ssh/mayfly").iterdir()] == ["night.conf"]
 
 
 def test_down_exits_2_naming_the_stacks_when_there_is_no_such_session(

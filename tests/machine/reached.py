@@ -87,7 +87,8 @@ def booted(directory: Path, script: str, said: str) -> Iterator[Cloud]:
     root = openssh_root()
     assert root is not None, "make engine"
     image = Image(project_id=PROJECT, project_number=NUMBER, ssh=OpenSsh(root))
-    machines = Machines(directory / "machines", image, {})
+    # gIB's LD_LIBRARY_PATH reaches every unit, the SSH server's too.
+    machines = Machines(directory / "machines", image, {"gib": "true"})
     machines.boot(vm)
     server = serve(resources, rights)
     url = f"http://127.0.0.1:{server.server_port}"

@@ -1,4 +1,4 @@
-"""Becomes the machine's SSH server: `sshd.py KEYGEN HOST_KEY SSHD CONFIG`."""
+"""Becomes the machine's SSH server: `sshd.py KEYGEN HOST_KEY SSHD CONFIG LIBRARIES`."""
 
 import os
 import subprocess
@@ -10,7 +10,9 @@ import kernel
 
 def main() -> None:
     """Host key first, as cloud-init makes it at the first boot."""
-    keygen, key, server, config = sys.argv[1:]
+    keygen, key, server, config, libraries = sys.argv[1:]
+    if libraries != "-":  # not the unit's Environment=: gIB's drop-in is read after that
+        os.environ["LD_LIBRARY_PATH"] = libraries
     folder = Path(key).parent
     folder.mkdir(mode=0o755, exist_ok=True)
     if not Path(key).exists():
