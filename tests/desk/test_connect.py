@@ -163,6 +163,19 @@ def test_connect_connects_again_when_the_line_breaks(connected):
     assert f"-L 127.0.0.1:{port}:localhost" in connection.calls()[1]
 
 
+def test_connect_says_once_that_the_line_broke_when_it_stays_broken(connected):
+    """A night offline must not fill a terminal."""
+    connection = connected("dev")
+    (connection.folder / "refuse").touch()
+    (connection.folder / "break").touch()
+
+    wait("a third try", lambda: len(connection.calls()) >= 3)
+    (connection.folder / "refuse").unlink()
+    wait("the line", lambda: "Connected again" in connection.err.read_text())
+
+    assert connection.err.read_text().count("The line broke") == 1
+
+
 def test_connect_exits_1_when_the_session_ended_meanwhile(connected, google: Google):
     """Reconnecting for ever to a machine that is gone hides that the work stopped."""
     connection = connected("dev")
