@@ -85,11 +85,18 @@ def _owned(app: Flask, owner: Principal) -> WSGIApplication:
 
 def self_signed(directory: Path) -> ssl.SSLContext:
     """A server context for 127.0.0.1 and localhost; the files stay in `directory`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate(directory, ("localhost",)))
+    return context
+
+
+def certificate(directory: Path, names: Sequence[str]) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 and these names that signs itself, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     now = datetime.now(UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(HOST))]
-    certificate = (
+    known = [*map(x509.DNSName, names), x509.IPAddress(ipaddress.ip_address(HOST))]
+    made = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -97,13 +104,13 @@ def self_signed(directory: Path) -> ssl.SSLContext:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + VALID)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.SubjectAlternativeName(known), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
     directory.mkdir(parents=True, exist_ok=True)
     chain, secret = directory / "certificate.pem", directory / "key.pem"
-    chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    chain.write_bytes(made.public_bytes(serialization.Encoding.PEM))
     secret.touch(mode=0o600)
     secret.write_bytes(
         key.private_bytes(
@@ -112,6 +119,4 @@ def self_signed(directory: Path) -> ssl.SSLContext:
             serialization.NoEncryption(),
         )
     )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain, secret)
-    return context
+    return chain, secret
