@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from flask import Flask
 
 from local import exports, state_bucket
 from local.children import Children, free_port, minimal_environment, wait_for_port
+from local.google_door import GoogleDoor
 from local.hub_process import HubProcess
 from local.machine import Image, Machines
 from local.machine.openssh import OpenSsh
@@ -99,6 +99,8 @@ class LocalCloud:
         self.desk, self.desk_https = Door("http", user), Door("https", user)
         self.world.base_url = self.http.url
         self.platform = exports.platform(self.http.url, self.hub.url if self.hub else NOWHERE)
+        self.google = GoogleDoor(self.http.url, self.directory / "google")
+        self._ends.callback(self.google.stop)
         self._start_machines()
         self._start_services()
         self._write(engine)
@@ -113,7 +115,8 @@ class LocalCloud:
         for door in (self.http, self.https, self.desk, self.desk_https):
             server = Server(app, door, tls if door.url.startswith("https") else None)
             self._ends.callback(server.stop)
-        environment = self.platform | {
+        environment = self.platform | self.google.environment
+        environment |= {
             "PULUMI_CONFIG_PASSPHRASE": "",
             "TMPDIR": str(self._scratch),
         }
@@ -152,15 +155,17 @@ class LocalCloud:
         return HubProcess(self.children, self.directory / "hub", megabytes, self.options.hub_token)
 
     def _write(self, engine: Path) -> None:
-        scratch = self.directory / "scratch"
-        scratch.mkdir()
-        state_bucket.create(self.world.of(Buckets), PROJECT, engine, scratch)
-        shutil.rmtree(scratch)
+        releases = self.directory / "releases"
+        releases.mkdir()
+        published = state_bucket.publish(engine, releases)
+        if not self.world.settings["fresh"]:
+            state_bucket.create(self.world.of(Buckets), PROJECT, published)
         exports.write_wrappers(
             self.directory,
             plugins=self.options.plugins,
             defaults=exports.endpoints(self.http.url),
         )
+        exports.write_engine(self.directory, engine, self.google.environment)
         exports.write_boto(self.directory, port=self.desk_https.port, project=PROJECT)
         (self.directory / "pulumi").mkdir()
 

@@ -57,6 +57,7 @@ def exports(
         "GOOGLE_OAUTH_ACCESS_TOKEN": token,
         "GCE_METADATA_HOST": metadata,
         "BOTO_CONFIG": str(directory / "boto.cfg"),
+        "MAYFLY_RELEASES": (directory / "releases").as_uri(),
         "STORAGE_EMULATOR_HOST": emulator.partition("://")[2],
     } | platform(api, hub)
 
@@ -103,6 +104,22 @@ def _wrapper(
         f'exec {shlex.quote(sys.executable)} -P -m {module} "$@"\n'
     )
     target.chmod(0o755)
+
+
+def write_engine(directory: Path, engine: Path, environment: Mapping[str, str]) -> None:
+    """`pulumi` in directory/bin: the caller's own, or `engine`, with this environment around it.
+
+    The rest of the shell keeps its own proxies and certificates.
+    """
+    here = directory / "bin"
+    settings = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in environment.items())
+    (here / "pulumi").write_text(
+        f"#!/bin/sh\n{settings}here={shlex.quote(str(here))}\nkept=$IFS IFS=:\n"
+        'for folder in $PATH; do\n  if [ "$folder" != "$here" ] && [ -x "$folder/pulumi" ]; then\n'
+        '    IFS=$kept\n    exec "$folder/pulumi" "$@"\n  fi\ndone\nIFS=$kept\n'
+        f'exec {shlex.quote(str(engine))} "$@"\n'
+    )
+    (here / "pulumi").chmod(0o755)
 
 
 def write_boto(directory: Path, *, port: int, project: str) -> None:

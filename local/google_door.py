@@ -1,8 +1,9 @@
 """Where a program asks Google by its own name: KMS over gRPC, behind a proxy that knows no other.
 
-The engine's `gcpkms://` keeper knows cloudkms.googleapis.com and no variable that moves it. So it is
-given a proxy, which leads that one name to a gRPC server of ours, and a certificate to believe. Every
-call is handed on to the REST fake with the caller's token: rights, keys and refusals are those of KMS.
+The engine's `gcpkms://` keeper knows cloudkms.googleapis.com and no variable that moves it. So it
+is given a proxy, which leads that one name to a gRPC server of ours, and a certificate to believe.
+Every call is handed on to the REST fake with the caller's token: rights, keys and refusals are
+those of KMS.
 """
 
 from __future__ import annotations

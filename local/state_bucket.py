@@ -9,6 +9,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,53 @@ BLOCK_BYTES = 1024 * 1024
 PLUGIN_VERSIONS = {"gcp": "10.2.0", "command": "1.2.1"}
 
 
-def create(buckets: Buckets, project: str, engine: Path, scratch: Path) -> None:
+@dataclass(frozen=True)
+class Release:
+    """An archive as its publisher offers it."""
+
+    name: str
+    version: str
+    archive: Path
+    sha256: str
+
+
+def publish(engine: Path, folder: Path) -> list[Release]:
+    """The engine and its plugins in `folder`, under their publishers' names, with checksum files.
+
+    The engine comes first.
+    """
+    version = PULUMI_VERSION.removeprefix("v")
+    packed, digest = engine_archive(engine)
+    archive = folder / f"pulumi-v{version}-linux-x64.tar.gz"
+    archive.symlink_to(packed)
+    found = [Release("pulumi", version, archive, digest)]
+    write_sums(folder / f"pulumi-{version}-checksums.txt", found[0])
+    for name in PLUGINS:
+        made = plugin(name, folder)
+        found.append(made)
+        write_sums(folder / f"pulumi-{name}_{made.version}_checksums.txt", made)
+    return found
+
+
+def plugin(name: str, folder: Path) -> Release:
+    """A provider stand-in, packed as its publisher packs the real one."""
+    version = PLUGIN_VERSIONS[name]
+    packed, digest = plugin_archive(name, folder)
+    (folder / f"pulumi-resource-{name}").unlink()
+    held = f"pulumi-resource-{name}-v{version}-linux-amd64.tar.gz"
+    return Release(name, version, packed.rename(folder / held), digest)
+
+
+def write_sums(path: Path, release: Release) -> None:
+    """Among others, as in a publisher's own file."""
+    other = hashlib.sha256(b"").hexdigest()
+    path.write_text(
+        f"{other}  {release.archive.name.replace('linux', 'darwin')}\n"
+        f"{release.sha256}  {release.archive.name}\n"
+    )
+
+
+def create(buckets: Buckets, project: str, releases: list[Release]) -> None:
     """Make the bucket and put engine/manifest.json and its archives there."""
     bucket = f"{project}-mayfly-state"
     buckets.create(
@@ -35,31 +82,26 @@ def create(buckets: Buckets, project: str, engine: Path, scratch: Path) -> None:
             },
         }
     )
-    archive, digest = engine_archive(engine)
-    version = PULUMI_VERSION.removeprefix("v")
-    name = f"pulumi-v{version}-linux-x64.tar.gz"
-    _put(buckets, bucket, f"engine/{name}", archive)
-    plugins = []
-    for plugin in PLUGINS:
-        made, sha256 = plugin_archive(plugin, scratch)
-        held = f"pulumi-resource-{plugin}-v{PLUGIN_VERSIONS[plugin]}-linux-amd64.tar.gz"
-        _put(buckets, bucket, f"engine/{held}", made)
-        plugins.append(
-            {
-                "name": plugin,
-                "version": PLUGIN_VERSIONS[plugin],
-                "archive": held,
-                "sha256": sha256,
-            }
-        )
+    engine, *plugins = releases
+    for release in releases:
+        buckets.objects.put(bucket, f"engine/{release.archive.name}", release.archive)
     manifest = {
         "format": 1,
-        "pulumi": {"version": version, "archive": name, "sha256": digest},
-        "plugins": plugins,
+        "pulumi": described(engine),
+        "plugins": [{"name": plugin.name} | described(plugin) for plugin in plugins],
     }
-    written = scratch / "manifest.json"
-    written.write_text(json.dumps(manifest, indent=2) + "\n")
-    _put(buckets, bucket, "engine/manifest.json", written)
+    with tempfile.NamedTemporaryFile("w+", suffix=".json") as written:
+        written.write(json.dumps(manifest, indent=2) + "\n")
+        written.flush()
+        buckets.objects.put(bucket, "engine/manifest.json", Path(written.name))
+
+
+def described(release: Release) -> dict[str, str]:
+    return {
+        "version": release.version,
+        "archive": release.archive.name,
+        "sha256": release.sha256,
+    }
 
 
 def engine_archive(engine: Path) -> tuple[Path, str]:
@@ -111,7 +153,3 @@ def _into_place(target: Path, write: Callable[[Any], Any]) -> str:
         Path(name).unlink(missing_ok=True)
         raise
     return digest
-
-
-def _put(buckets: Buckets, bucket: str, name: str, source: Path) -> None:
-    buckets.objects.put(bucket, name, source)

@@ -34,6 +34,7 @@ class Engine:
     """Runs `pulumi` in a project's folder, with the caller's environment."""
 
     def __init__(self, project: Project) -> None:
+        self._project = project
         self._root = project.root
         found = shutil.which("pulumi")
         if found is None:
@@ -74,6 +75,20 @@ class Engine:
             pass
         said = " ".join((result.stderr or result.stdout).split())[-500:]
         raise FailedError(f"`pulumi {' '.join(words)}` failed: {said}", "Nothing was changed.")
+
+    def create(self, stack: str) -> None:
+        """Make an empty stack whose secrets the project's own key seals, if it has one."""
+        provider = self._project.secrets_provider()
+        sealed = ("--secrets-provider", provider) if provider else ()
+        self.run("stack", "init", stack, *sealed)
+
+    def backend(self) -> str:
+        """Where pulumi keeps this user's states, e.g. "gs://bucket"; "" without a login."""
+        try:
+            found = self.ask("whoami", "--json", "--verbose", "--non-interactive")
+        except FailedError:
+            return ""
+        return str(found.get("url", ""))
 
     def stacks(self) -> list[str]:
         """The names of this project's stacks in the backend."""

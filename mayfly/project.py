@@ -25,6 +25,12 @@ class Project:
         path = self.root / f"Pulumi.{stack}.yaml"
         return read_yaml(path).get("config") or {} if path.is_file() else {}
 
+    def secrets_provider(self) -> str:
+        """What seals the secrets of this project's stacks, as the foundation's file says; or ""."""
+        path = self.root / f"Pulumi.{names.FOUNDATION}.yaml"
+        found = read_yaml(path).get("secretsprovider") if path.is_file() else ""
+        return found if isinstance(found, str) else ""
+
     def stacks(self) -> list[str]:
         """The stacks that have a configuration file here, sorted."""
         files = self.root.glob("Pulumi.*.yaml")

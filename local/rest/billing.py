@@ -42,12 +42,12 @@ class Budgets:
 def billing_info(call: Call) -> dict[str, Any]:
     if call["projectsId"] not in (call.world.project, call.world.project_number):
         raise ApiError(403, "The caller does not have permission")
-    project = call.world.project
+    project, paid = call.world.project, bool(call.world.settings["billing"])
     return {
         "name": f"projects/{project}/billingInfo",
         "projectId": project,
-        "billingAccountName": f"billingAccounts/{ACCOUNT}",
-        "billingEnabled": True,
+        "billingAccountName": f"billingAccounts/{ACCOUNT}" if paid else "",
+        "billingEnabled": paid,
     }
 
 

@@ -90,8 +90,8 @@ class FunctionRuntime:
         home = source.parent / "home"
         home.mkdir(parents=True, exist_ok=True)
         env = (
-            dict(platform)
-            | LOOPBACK_ONLY
+            LOOPBACK_ONLY
+            | dict(platform)
             | {
                 "PATH": SYSTEM_PATH,
                 "HOME": str(home),

@@ -324,6 +324,7 @@ PROJECTS: Rows = {
     **rows(_ROLES, "iam.roles", PROJECT, "create list"),
     **rows(_ROLES, "iam.roles", ROLE, "get patch:update delete undelete"),
     **rows(_CRM, "resourcemanager.projects", PROJECT, f"get getAncestry:get {POLICY}"),
+    f"{_CRM}.getEffectiveOrgPolicy": (needs("orgpolicy.policy.get", PROJECT),),
     f"{_CRM}.list": FREE,
     f"{_CRM}.testIamPermissions": FREE,
     **rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,8 @@ def _install(app: Flask, world: World) -> None:
 
 SERVICE = Service({"/crm/": "cloudresourcemanager.v1"}, install=_install)
 
+EXTERNAL_IPS = "constraints/compute.vmExternalIpAccess"
+CONSTRAINT = re.compile(r"constraints/[a-z]+\.[a-zA-Z.]+")
 ORGANIZATION = "987654321098"
 
 
@@ -89,6 +92,20 @@ def set_policy(call: Call) -> dict[str, Any]:
     project = call.world.of(Project)
     project.require(call["resource"])
     return call.world.of(Policies).set(project.resource, call.body.get("policy", {}))
+
+
+@SERVICE.method("cloudresourcemanager.projects.getEffectiveOrgPolicy")
+def effective_policy(call: Call) -> dict[str, Any]:
+    """Every list constraint allows all, but for external addresses where a setting forbids them."""
+    call.world.of(Project).require(call["projectsId"])
+    constraint = call.body.get("constraint", "")
+    if not CONSTRAINT.fullmatch(constraint):
+        raise ApiError(400, f"Invalid constraint: '{constraint}'.")
+    forbidden = constraint == EXTERNAL_IPS and not call.world.settings["external_ips"]
+    return {
+        "constraint": constraint,
+        "listPolicy": {"allValues": "DENY" if forbidden else "ALLOW"},
+    }
 
 
 @SERVICE.method("cloudresourcemanager.projects.testIamPermissions")

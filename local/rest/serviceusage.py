@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from flask import request
+
 from local.rest.errors import ApiError
 from local.rest.service import Call, Service
 from local.rest.words import words
@@ -27,6 +29,10 @@ KNOWN = frozenset(
 AT_BIRTH = words(
     "cloudapis cloudresourcemanager cloudtrace datastore logging monitoring servicemanagement "
     "serviceusage storage storage-api storage-component"
+)
+PAID = frozenset(
+    f"{name}.googleapis.com"
+    for name in words("artifactregistry cloudbuild cloudfunctions compute run secretmanager")
 )
 BATCH_LIMIT = 20
 TYPE = "type.googleapis.com/google.api.serviceusage.v1"
@@ -91,6 +97,18 @@ def _check(names: list[str]) -> None:
             )
 
 
+def _require_billing(call: Call, names: list[str]) -> None:
+    """Compute and the like can be switched on only where somebody pays."""
+    paid = sorted(set(names) & PAID)
+    if paid and not call.world.settings["billing"]:
+        raise ApiError(
+            400,
+            f"Billing account for project '{call.world.project_number}' is not found. Billing "
+            f"must be enabled for activation of service(s) '{','.join(paid)}' to proceed.",
+            status_text="FAILED_PRECONDITION",
+        )
+
+
 @SERVICE.method("serviceusage.services.list")
 def list_services(call: Call) -> dict[str, Any]:
     services = _require(call)
@@ -113,7 +131,7 @@ def get(call: Call) -> dict[str, Any]:
 @SERVICE.method("serviceusage.services.batchGet")
 def batch_get(call: Call) -> dict[str, Any]:
     services = _require(call)
-    names = [n.rsplit("/", 1)[-1] for n in call.query.get("names", "").split(",") if n]
+    names = [n.rsplit("/", 1)[-1] for n in request.args.getlist("names")]
     _check(names)
     return {"services": [services.describe(n) for n in names]}
 
@@ -123,6 +141,7 @@ def enable(call: Call) -> dict[str, Any]:
     services = _require(call)
     name = call["servicesId"]
     _check([name])
+    _require_billing(call, [name])
     services.on.add(name)
     answer = {"@type": f"{TYPE}.EnableServiceResponse", "service": services.describe(name)}
     return services.operation(answer)
@@ -135,6 +154,7 @@ def batch_enable(call: Call) -> dict[str, Any]:
     if not 1 <= len(names) <= BATCH_LIMIT:
         raise ApiError(400, f"A batch must hold between 1 and {BATCH_LIMIT} services.")
     _check(names)
+    _require_billing(call, names)
     services.on.update(names)
     answer = {
         "@type": f"{TYPE}.BatchEnableServicesResponse",

@@ -23,6 +23,9 @@ DEFAULTS: dict[str, Any] = {
     "machines": True,
     "hub_mb": 256,
     "obtainability": "",
+    "fresh": False,
+    "billing": True,
+    "external_ips": True,
 }
 LEAST_HUB_MB = 16
 """Below this the hub's checkpoint has no room for its 64 shards; 0 is no hub."""

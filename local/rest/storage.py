@@ -178,6 +178,9 @@ SERVICE = Service(
 def insert(call: Call) -> dict[str, Any]:
     if call.query.get("project") not in (call.world.project, call.world.project_number):
         raise ApiError(400, f"Unknown project id: {call.query.get('project')}", reason="invalid")
+    if not call.world.settings["billing"]:
+        text = "The billing account for the owning project is disabled in state absent"
+        raise ApiError(403, text, reason="accountDisabled")
     name = call.body.get("name", "")
     if not name:
         raise ApiError(400, "Required", reason="required")

@@ -15,6 +15,7 @@ _PRODUCTS = {
     "functions": ("CLOUDFUNCTIONS2", "https://cloudfunctions.googleapis.com/v2/"),
     "projects": ("RESOURCE_MANAGER", "https://cloudresourcemanager.googleapis.com/v1/"),
     "services": ("SERVICE_USAGE", "https://serviceusage.googleapis.com/v1/"),
+    "billing": ("CLOUD_BILLING", "https://cloudbilling.googleapis.com/v1/"),
     "quotas": ("CLOUD_QUOTAS", "https://cloudquotas.googleapis.com/v1/"),
     "kms": ("KMS", "https://cloudkms.googleapis.com/v1/"),
     "iam": ("IAM_BETA", "https://iam.googleapis.com/v1/"),

@@ -9,6 +9,7 @@ from mayfly.errors import FailedError
 UNREACHABLE = "unreachable"
 NO_CREDENTIALS = "no-credentials"
 NOT_JSON = "not-json"
+CORRUPTED = "corrupted"
 
 REMEDIES = {
     401: "Try: gcloud auth application-default login",
@@ -22,7 +23,7 @@ class CloudError(FailedError):
 
     status: HTTP status; 0 when no answer came.
     reason: Google's own word ("quotaExceeded", "PERMISSION_DENIED"), "unreachable",
-        "no-credentials" or "not-json".
+        "no-credentials", "not-json" or "corrupted".
     message: one plain line naming the call and what Google said.
     body: the answer as it came, parsed when it is JSON; None when no answer came.
     """

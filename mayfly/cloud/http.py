@@ -5,7 +5,8 @@ import random
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -38,14 +39,14 @@ class Retry:
 class Call:
     """One request. repeatable: doing it twice leaves what doing it once leaves.
 
-    page: it reads one page of a list.
+    data: bytes, or a file that is streamed. page: it reads one page of a list.
     """
 
     method: str
     url: str
     params: "Mapping[str, str | int] | None" = None
     json: Any = None
-    data: bytes | None = None
+    data: bytes | Path | None = None
     content_type: str | None = None
     stream: bool = False
     page: bool = False
@@ -125,13 +126,19 @@ class Http:
         with self._count_lock:
             self._calls += 1
             self._pages += call.page
+        if isinstance(call.data, Path):
+            with call.data.open("rb") as file:
+                return self._sent(call, file)
+        return self._sent(call, call.data)
+
+    def _sent(self, call: Call, data: bytes | BinaryIO | None) -> requests.Response:
         try:
             return self._session.request(
                 call.method,
                 call.url,
                 params=call.params,
                 json=call.json,
-                data=call.data,
+                data=data,
                 headers={"Content-Type": call.content_type} if call.content_type else None,
                 stream=call.stream,
                 timeout=(CONNECT_TIMEOUT_S, self._retry.answer_s),

@@ -1,5 +1,6 @@
 """Cloud Storage: whole objects, and the generation that makes a write happen once."""
 
+import base64
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from urllib.parse import quote
 import requests
 
 from mayfly.cloud.endpoints import upload_url
-from mayfly.cloud.errors import UNREACHABLE, CloudError
+from mayfly.cloud.errors import CORRUPTED, UNREACHABLE, CloudError
 from mayfly.cloud.http import Call, Http
 
 MISSING = frozenset({404})
@@ -86,6 +87,46 @@ class Storage:
         there = self.get(bucket, name) if answer.repeated else None
         return there.generation if there is not None and there.data == data else None
 
+    def upload(self, bucket: str, name: str, path: Path) -> None:
+        """Write a file as an object, streamed. CloudError where it did not arrive as it is."""
+        call = Call(
+            method="POST",
+            url=f"{self._upload_base}b/{quote(bucket, safe='')}/o",
+            params={"uploadType": "media", "name": name},
+            data=path,
+            content_type="application/octet-stream",
+        )
+        held = self._http.send(call).json()
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "md5").digest()
+        if held.get("md5Hash") != base64.b64encode(digest).decode():
+            what = f"gs://{bucket}/{name} arrived with md5 {held.get('md5Hash')}, not its own"
+            raise CloudError(0, CORRUPTED, what)
+
+    def bucket(self, bucket: str) -> dict[str, Any] | None:
+        """Read a bucket; None when nobody has one of this name."""
+        call = Call(method="GET", url=self._bucket_url(bucket))
+        answer = self._http.send(call, allow=MISSING)
+        if answer.missing:
+            return None
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def create_bucket(self, project: str, wanted: dict[str, Any]) -> None:
+        """Make a bucket. CloudError 409 where there is one of this name, anybody's."""
+        call = Call(
+            method="POST",
+            url=f"{self._base}b",
+            params={"project": project},
+            json=wanted,
+            repeatable=False,
+        )
+        self._http.send(call)
+
+    def change_bucket(self, bucket: str, changes: dict[str, Any]) -> None:
+        """Change some of a bucket's fields."""
+        self._http.send(Call(method="PATCH", url=self._bucket_url(bucket), json=changes))
+
     def delete(self, bucket: str, name: str, *, if_generation_match: int | None = None) -> bool:
         """Delete an object. True: it is not there any more; False: the precondition failed."""
         params = None if if_generation_match is None else {"ifGenerationMatch": if_generation_match}
@@ -106,5 +147,8 @@ class Storage:
                 return
             params["pageToken"] = token
 
+    def _bucket_url(self, bucket: str) -> str:
+        return f"{self._base}b/{quote(bucket, safe='')}"
+
     def _url(self, bucket: str, name: str) -> str:
-        return f"{self._base}b/{quote(bucket, safe='')}/o/{quote(name, safe='')}"
+        return f"{self._bucket_url(bucket)}/o/{quote(name, safe='')}"

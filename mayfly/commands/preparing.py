@@ -1,4 +1,4 @@
-"""The command lines of `quota` and `capacity`: what a project may have, and where."""
+"""The command lines of `init`, `quota` and `capacity`: before the first launch."""
 
 from typing import Annotated
 
@@ -17,6 +17,41 @@ quota_app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(quota_app, name="quota")
+
+
+@app.command()
+def init(
+    project: Annotated[str, typer.Option(help="Google Cloud project; else asked for.")] = "",
+    region: Annotated[str, typer.Option(help="Of buckets, key and reaper; else asked for.")] = "",
+    bucket: Annotated[str, typer.Option(help="State bucket; else PROJECT-mayfly-state.")] = "",
+    state_key: Annotated[
+        str, typer.Option(help="KMS key of the state's secrets; none: a passphrase of yours.")
+    ] = "",
+    hf_token_stdin: Annotated[
+        bool, typer.Option("--hf-token-stdin", help="Read the model hub's token from stdin.")
+    ] = False,
+    no_hf_token: Annotated[
+        bool, typer.Option("--no-hf-token", help="Do not ask for the model hub's token.")
+    ] = False,
+    seed: Annotated[
+        bool, typer.Option("--seed/--no-seed", help="Whether this project seeds weights itself.")
+    ] = True,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Set up a project: state bucket, key, hub token, the reaper's engine, login, stack files."""
+    from mayfly.commands import init as command
+
+    asked = command.Asked(
+        project=project,
+        region=region,
+        bucket=bucket,
+        state_key=state_key,
+        token_from_stdin=hf_token_stdin,
+        no_token=no_hf_token,
+        seeding=seed,
+        yes=yes,
+    )
+    command.run(asked)
 
 
 @quota_app.command("list")

@@ -34,7 +34,7 @@ def run(name: str, *, stack: str) -> None:
         # A project that only this shell names must not stay behind in a tracked file.
         wanted["gcp:project"] = google_project
     if stack not in engine.stacks():
-        engine.run("stack", "init", stack)
+        engine.create(stack)
     for key, value in wanted.items():
         if written.get(key) != value:
             engine.run("config", "set", key, value, "--stack", stack)
