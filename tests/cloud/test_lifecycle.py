@@ -98,6 +98,7 @@ def test_up_prints_exports_that_a_shell_can_source(
         "pulumi-resource-gcp",
         "pulumi-resource-command",
         "gcloud",
+        "pulumi",
     }
     health = urllib3.request("GET", described["urls"]["api"] + "/_local/health").json()
     assert health == {"ok": True, "project": described["project"]}
@@ -114,7 +115,7 @@ def test_up_leaves_the_stand_ins_out_when_the_provider_is_real(run: Run, directo
 
     assert 'export HTTPS_PROXY="http://127.0.0.1:9"' in done.stdout
     assert "PULUMI_HOME" not in done.stdout  # where the user's plugins lie
-    assert [p.name for p in (directory / "bin").iterdir()] == ["gcloud"]
+    assert {p.name for p in (directory / "bin").iterdir()} == {"gcloud", "pulumi"}
 
 
 def test_up_puts_the_reaper_engine_into_the_state_bucket(run: Run, directory: Path) -> None:

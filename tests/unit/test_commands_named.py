@@ -34,7 +34,12 @@ def test_every_named_command_exists():
 
 @pytest.mark.parametrize(
     "text",
-    ["Try: mayfly init", "run: mayfly doctor", "`mayfly up` makes one", "x\nmayfly dashboard -f\n"],
+    [
+        "Try: mayfly setup",
+        "run: mayfly doctor",
+        "`mayfly up` makes one",
+        "x\nmayfly dashboard -f\n",
+    ],
 )
 def test_a_command_that_does_not_exist_is_seen(text):
     """The gate's twin."""
