@@ -5,6 +5,7 @@ import datetime
 import json
 import logging
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -34,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown := [name for name in wanted if name not in ALL]:
         print(f"No scenario {', '.join(unknown)}. There are: {', '.join(ALL)}", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or its cloud would outlive it
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     said = perform([ALL[name] for name in wanted], options)
     if options.out:
