@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 import typer.core
 
-from mayfly.commands import planning, preparing
+from mayfly.commands import launching, planning, preparing
 from mayfly.errors import FailedError, MayflyError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -38,6 +38,7 @@ local_app = typer.Typer(
 app.add_typer(local_app, name="local")
 app.add_typer(planning.app)
 app.add_typer(preparing.app)
+app.add_typer(launching.app)
 
 
 @app.command()

@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import IO, Any
 
 from mayfly.errors import FailedError, WrongInputError
 from mayfly.project import Project
@@ -13,6 +15,8 @@ from mayfly.project import Project
 EMULATOR = "STORAGE_EMULATOR_HOST"
 """Google's clients, and so a gs:// backend, look there instead of at Google: host:port."""
 ANSWER_S = 3.0
+END_S = 60.0
+"""How long an interrupted `up` may finish the call that is in flight."""
 
 
 def check_storage(address: str) -> None:
@@ -31,10 +35,13 @@ def check_storage(address: str) -> None:
 
 
 class Engine:
-    """Runs `pulumi` in a project's folder, with the caller's environment."""
+    """Runs `pulumi` in a project's folder, with the caller's environment.
 
-    def __init__(self, project: Project) -> None:
-        self._project = project
+    stdout: where its words go, for a command that has JSON of its own to print; else ours.
+    """
+
+    def __init__(self, project: Project, stdout: IO[str] | None = None) -> None:
+        self._project, self._stdout = project, stdout
         self._root = project.root
         found = shutil.which("pulumi")
         if found is None:
@@ -48,15 +55,78 @@ class Engine:
 
     def run(self, *words: str) -> None:
         """Run one command, its output passed through. Raises FailedError naming the command."""
-        command = [self._pulumi, *words]
-        status = subprocess.run(
-            command, cwd=self._root, stdin=subprocess.DEVNULL, check=False
-        ).returncode
+        # Its own group: the terminal's Ctrl-C would reach it twice, once through us, and the second
+        # makes it leave its lock.
+        child = subprocess.Popen(
+            [self._pulumi, *words],
+            cwd=self._root,
+            stdin=subprocess.DEVNULL,
+            stdout=self._stdout,
+            start_new_session=True,
+        )
+        try:
+            status = child.wait()
+        except KeyboardInterrupt:
+            self._end(child)
+            raise
         if status:
             raise FailedError(
                 f"`pulumi {' '.join(words)}` ended with status {status}.",
                 "Pulumi's own words are above; `mayfly status` shows what costs money now.",
             )
+
+    def up(self, stack: str, tell: Callable[[str], None]) -> tuple[int, str]:
+        """`pulumi up`, told line by line as it goes: its status, and all that it said.
+
+        Ctrl-C: it may finish the call in flight for END_S seconds, then it is killed and the lock
+        that it leaves is taken away. KeyboardInterrupt goes on once nothing of it runs any more.
+        """
+        words = ("up", "--yes", "--skip-preview", "--non-interactive", "--color", "never")
+        child = subprocess.Popen(
+            [self._pulumi, *words, "--stack", stack],
+            cwd=self._root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # the terminal's Ctrl-C is for us: we tell it, once
+        )
+        said: list[str] = []
+        assert child.stdout is not None
+        try:
+            for line in child.stdout:
+                said.append(line)
+                tell(line.rstrip())
+            return child.wait(), "".join(said)
+        except KeyboardInterrupt:
+            if not self._end(child):
+                # Our own child held it: while it ran nobody else could.
+                self.run("cancel", "--yes", "--stack", stack)
+            raise
+
+    def _end(self, child: "subprocess.Popen[Any]") -> bool:
+        """Interrupt a command as Ctrl-C does, once; True where it then ended by itself."""
+        child.send_signal(signal.SIGINT)
+        try:
+            child.communicate(timeout=END_S)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            os.killpg(child.pid, signal.SIGKILL)
+            child.communicate()
+            return False
+        return True
+
+    def set_config(self, stack: str, values: Mapping[str, str]) -> None:
+        """Write plain values into a stack's file. Raises FailedError."""
+        pairs = [
+            word for key, value in values.items() for word in ("--plaintext", f"{key}={value}")
+        ]
+        self.run("config", "set-all", *pairs, "--stack", stack)
+
+    def outputs(self, stack: str) -> dict[str, Any]:
+        """A stack's outputs, secret ones masked; {} when it has none."""
+        found = self.ask("stack", "output", "--json", "--stack", stack)
+        return found if isinstance(found, dict) else {}
 
     def ask(self, *words: str) -> Any:
         """The JSON that one command prints. Raises FailedError with what it said instead."""
@@ -96,5 +166,12 @@ class Engine:
 
     def resources(self, stack: str) -> list[dict[str, Any]]:
         """The resources in a stack's state."""
+        return self._deployment(stack).get("resources") or []
+
+    def cut_off(self, stack: str) -> bool:
+        """Whether an update of this stack ended in the middle of a create."""
+        return bool(self._deployment(stack).get("pending_operations"))
+
+    def _deployment(self, stack: str) -> dict[str, Any]:
         state = self.ask("stack", "export", "--stack", stack)
-        return (state.get("deployment") or {}).get("resources") or []
+        return state.get("deployment") or {}

@@ -10,7 +10,7 @@ from mayfly.config import RATE_KEYS
 from mayfly.engine import Engine
 from mayfly.errors import WrongInputError
 from mayfly.machines import MACHINES, SEEDING_MACHINES
-from mayfly.project import find_project
+from mayfly.project import Project, find_project
 from mayfly.settings import DEFAULT_PROVISIONING
 
 
@@ -19,8 +19,12 @@ def run(name: str, *, stack: str) -> None:
     profile.load(name)  # ConfigError names the valid ones
     vms.check_session_name(stack)
     project = find_project()
+    bring(project, Engine(project), name, stack=stack)
+
+
+def bring(project: Project, engine: Engine, name: str, *, stack: str) -> None:
+    """The same for a caller that has an engine already."""
     google_project = project.google_project()
-    engine = Engine(project)
     layer = project.layer(stack)
     if layer not in (None, names.SEED):
         raise WrongInputError(

@@ -9,11 +9,14 @@ from mayfly.ladder.remedies import remedy
 from mayfly.ladder.rungs import Place, Rung
 from mayfly.machines import MACHINES
 
-Found = Literal["nothing", "ours", "others", "unknown"]
-"""What a look by name saw: no VM, one that this launch made, another's, or it could not look."""
+Found = Literal["nothing", "ours", "others", "unknown", "cleared"]
+"""What a look by name saw: no VM, one that this launch made, another's, or it could not look.
+"cleared": it was ours, and it is gone."""
 
 RETRY_FIRST_S = 60.0
 """A rate limit is counted by the minute."""
+HICCUP_FIRST_S = 10.0
+"""After a dropped connection that made nothing."""
 ROUND_FIRST_S = 120.0
 LONGEST_WAIT_S = 900.0
 TRIES_OF_A_RUNG = 4
@@ -99,12 +102,15 @@ def next_step(ladder: Ladder, attempts: Sequence[Attempt]) -> Step:
         return Done(last.rung)
     if verdict.action == "stop":
         return _stop(last, verdict)
-    if verdict.action == "look_first" and last.found != "nothing":
+    if verdict.action == "look_first" and last.found not in ("nothing", "cleared"):
         return _after_look(last, verdict)
     if verdict.action in ("retry", "look_first"):
         row = _in_a_row(attempts)
         if row < TRIES_OF_A_RUNG:
-            wait_s = min(RETRY_FIRST_S * 2 ** (row - 1), LONGEST_WAIT_S)
+            first_s = {"nothing": HICCUP_FIRST_S, "cleared": 0.0}.get(
+                last.found or "", RETRY_FIRST_S
+            )
+            wait_s = min(first_s * 2 ** (row - 1), LONGEST_WAIT_S)
             return Try(rung=last.rung, round=last.round, wait_s=wait_s, why=verdict.reason)
         if verdict.action == "retry":
             return _stop(last, verdict)

@@ -1,0 +1,49 @@
+"""The command line of `up`: what is asked for, and how long and how dear it may be."""
+
+from typing import Annotated
+
+import typer
+
+from mayfly.config import SHIPPED_SESSION
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Commas = Annotated[str, typer.Option(show_default=False, help="With commas; else all.")]
+Usd = Annotated[float, typer.Option(min=0, show_default=False, help="USD; else no limit.")]
+
+app = typer.Typer()
+
+
+@app.command()
+def up(
+    profile: Annotated[str, typer.Argument(help="Else the one that the stack names.")] = "",
+    session: Annotated[str, typer.Option(help="Name of the session's stack.")] = SHIPPED_SESSION,
+    mode: Annotated[str, typer.Option(help="fast | long; else as configured.")] = "",
+    machine: Commas = "",
+    zone: Commas = "",
+    region: Annotated[str, typer.Option(help="With commas; else the foundation's.")] = "",
+    provisioning: Annotated[str, typer.Option(help="Of spot,flex-start,on-demand.")] = "",
+    hours: Annotated[float, typer.Option(min=0, help="Longest life; else as configured.")] = 0,
+    budget: Usd = 0,
+    max_hourly: Usd = 0,
+    retry_for: Annotated[str, typer.Option(help="Go on asking, e.g. 2h or 30m.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show where and why.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring a session up wherever there is room, the cheapest place first."""
+    from mayfly.commands import up as command
+
+    wanted = command.Wanted(
+        profile=profile,
+        session=session,
+        mode=mode,
+        machine=machine,
+        zone=zone,
+        region=region,
+        provisioning=provisioning,
+        hours=hours,
+        budget=budget,
+        max_hourly=max_hourly,
+        retry_for=retry_for,
+    )
+    command.run(wanted, dry_run=dry_run, yes=yes, as_json=as_json)
