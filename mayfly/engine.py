@@ -82,7 +82,8 @@ class Engine:
         that it leaves is taken away. KeyboardInterrupt goes on once nothing of it runs any more.
         """
         words = ("up", "--yes", "--skip-preview", "--non-interactive", "--color", "never")
-        child = subprocess.Popen(
+        said: list[str] = []
+        with subprocess.Popen(
             [self._pulumi, *words, "--stack", stack],
             cwd=self._root,
             stdin=subprocess.DEVNULL,
@@ -91,19 +92,18 @@ class Engine:
             text=True,
             errors="replace",
             start_new_session=True,  # the terminal's Ctrl-C is for us: we tell it, once
-        )
-        said: list[str] = []
-        assert child.stdout is not None
-        try:
-            for line in child.stdout:
-                said.append(line)
-                tell(line.rstrip())
-            return child.wait(), "".join(said)
-        except KeyboardInterrupt:
-            if not self._end(child):
-                # Our own child held it: while it ran nobody else could.
-                self.run("cancel", "--yes", "--stack", stack)
-            raise
+        ) as child:
+            assert child.stdout is not None
+            try:
+                for line in child.stdout:
+                    said.append(line)
+                    tell(line.rstrip())
+            except KeyboardInterrupt:
+                if not self._end(child):
+                    # Our own child held it: while it ran nobody else could.
+                    self.run("cancel", "--yes", "--stack", stack)
+                raise
+        return child.returncode, "".join(said)
 
     def _end(self, child: "subprocess.Popen[Any]") -> bool:
         """Interrupt a command as Ctrl-C does, once; True where it then ended by itself."""

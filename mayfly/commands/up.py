@@ -151,6 +151,8 @@ def asked(
     regions: Sequence[str],
 ) -> WantedRungs:
     """The question in the ladder's terms. WrongInputError for what cannot be meant."""
+    mode = wanted.mode or value(written, "mode")
+    listed("mode", mode, profile.MODES)
     models = wanted.provisioning or value(written, "provisioning") or "spot"
     zones = listed("zone", wanted.zone, ALL_ZONES)
     budget = wanted.budget or number("budgetUsd", value(written, "budgetUsd") or "0")
@@ -160,7 +162,7 @@ def asked(
         profile=chosen,
         regions=regions,
         weights_region=ground.home,
-        mode=wanted.mode or value(written, "mode"),
+        mode=mode,
         machines=listed("machine", wanted.machine, tuple(chosen.machines)),
         zones=zones,
         provisioning=listed("provisioning", models, tuple(names.PROVISIONING)),

@@ -36,8 +36,8 @@ class Board:
         self._live.stop()
 
     def line(self, text: str) -> None:
-        """One of Pulumi's lines."""
-        if text.strip():
+        """One of Pulumi's lines, its heartbeats ("@ updating...") left out."""
+        if text.strip() and not text.startswith("@ "):
             self._console.print(f"[dim]{escape(printable(text))}[/]", soft_wrap=True)
 
     def step(self, attempts: Sequence[Attempt], step: Step) -> None:

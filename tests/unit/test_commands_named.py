@@ -37,7 +37,7 @@ def test_every_named_command_exists():
     [
         "Try: mayfly setup",
         "run: mayfly doctor",
-        "`mayfly up` makes one",
+        "`mayfly grow` makes one",
         "x\nmayfly dashboard -f\n",
     ],
 )
