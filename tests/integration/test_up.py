@@ -15,10 +15,11 @@ from local.cloud import LocalCloud, Options
 from mayfly import names, vms
 from mayfly.cloud import connect
 from mayfly.demo.evidence import Witness
-from mayfly.demo.workshop import SESSION, make_project
+from mayfly.demo.workshop import make_project
 from tests.provider.engine import find_engine
 
 LIMIT_S = 600
+SESSION = "away"  # a stack that has no file yet
 # A reaper that looks every five minutes of 1000 s each: nobody but the test ends anything here.
 SETTINGS = {"hub_mb": 16, "vllm_load_s": 0, "scheduler_speedup": 0.001}
 MACHINE = ("--machine", "a2-ultragpu-8g", "--hours", "1", "--yes")
@@ -64,7 +65,9 @@ class Desk:
         return vms.sessions(self.cloud)
 
     def fault(self, name: str, zone: str, **more: Any) -> None:
-        self.world.faults.order({"fault": name, "where": {"zone": zone}, **more})
+        self.world.faults.order(
+            {"fault": name, "where": {"zone": zone, "name": names.vm(SESSION)}, **more}
+        )
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +105,7 @@ def test_up_lands_in_another_region_when_its_own_has_no_room(desk):
         ("us-east4-c", "the connection broke: a VM may exist"),
         ("us-east4-c", "it serves"),
     ]
-    assert "mayfly-demo in us-east4-c is outside the state; it is taken away" in err
+    assert "mayfly-away in us-east4-c is outside the state; it is taken away" in err
     assert told["attempts"][3]["egress_usd"] == pytest.approx(11.9, abs=0.1)
     vm = desk.vms()[0]
     assert (vm.zone, vm.id) == ("us-east4-c", told["outputs"]["vm_id"])
