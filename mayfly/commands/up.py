@@ -12,7 +12,8 @@ import typer
 
 from mayfly import names, profile, settings, vms
 from mayfly.cloud import connect
-from mayfly.commands.up_board import Board, outcome, show_ladder
+from mayfly.commands.up_advice import advised
+from mayfly.commands.up_board import Board, row, show_ladder, tell_landed
 from mayfly.commands.up_ground import Ground, project_key, survey
 from mayfly.config import KEYS
 from mayfly.engine import Engine
@@ -59,7 +60,8 @@ def run(wanted: Wanted, *, dry_run: bool, yes: bool, as_json: bool) -> None:
     ground = survey(project, engine, connect(google_project), foundation_of(written))
     regions = listed("region", wanted.region, REGIONS) or ground.there
     chosen = profile.load(keys["mayfly:profile"])
-    found, left = rungs(asked(wanted, written, chosen, ground, regions))
+    question = asked(wanted, written, chosen, ground, regions)
+    found, left = rungs(advised(question, ground.cloud, say))
     if dry_run:
         return tell_dry(found, left, as_json=as_json)
     if not found:
@@ -79,7 +81,8 @@ def run(wanted: Wanted, *, dry_run: bool, yes: bool, as_json: bool) -> None:
             tell=board.line,
         )
         attempts = go(launch, Ladder(rungs=found, retry_for_s=retry_for_s), board)
-    return tell_landed(launch, attempts, as_json=as_json)
+    outputs = engine.outputs(wanted.session)
+    return tell_landed(wanted.session, attempts, outputs, as_json=as_json)
 
 
 def check(wanted: Wanted) -> float:
@@ -271,38 +274,6 @@ def tell_dry(found: Sequence[Rung], left: Sequence[LeftOut], *, as_json: bool) -
         show_ladder(found, left)
     if not found:
         raise no_rung(left)
-
-
-def row(rung: Rung) -> dict[str, Any]:
-    return {
-        "machine": rung.place.machine,
-        "zone": rung.place.zone,
-        "provisioning": rung.place.provisioning,
-        "usd_per_hour": rung.rate.usd_per_h,
-        "rate_source": rung.rate.source,
-        "rate_date": rung.rate.date,
-        "hours": round(rung.hours, 2),
-        "egress_usd": round(rung.egress_usd, 2),
-        "usd": round(rung.usd, 2),
-        "obtainability": rung.obtainability,
-    }
-
-
-def tell_landed(launch: Launch, attempts: Sequence[Attempt], *, as_json: bool) -> None:
-    """Where it is and what to run next."""
-    outputs = launch.engine.outputs(launch.session)
-    if as_json:
-        tried = [
-            {**row(a.rung), "outcome": outcome(a.verdict), "ended_s": round(a.ended_s, 1)}
-            for a in attempts
-        ]
-        print(json.dumps({"session": launch.session, "attempts": tried, "outputs": outputs}))
-        return
-    say(
-        f"{launch.session} serves {outputs.get('served_model')} in {outputs.get('zone')} at "
-        f"{outputs.get('hourly_usd')} USD/h; it ends by {outputs.get('deadline')} at the latest.\n"
-        f"Next: mayfly connect {launch.session}"
-    )
 
 
 def say(line: str) -> None:

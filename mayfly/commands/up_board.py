@@ -1,7 +1,10 @@
 """What `mayfly up` shows while it walks: the attempts so far, and Pulumi's lines above them."""
 
-from collections.abc import Sequence
+import json
+import sys
+from collections.abc import Mapping, Sequence
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -109,3 +112,37 @@ def show_ladder(rungs: Sequence[Rung], left: Sequence[LeftOut]) -> None:
     for reason, places in why.items():
         some = ", ".join(places[:4]) + (f" and {len(places) - 4} more" if len(places) > 4 else "")
         console.print(escape(f"left out, {reason}: {some}"), soft_wrap=True)
+
+
+def row(rung: Rung) -> dict[str, Any]:
+    return {
+        "machine": rung.place.machine,
+        "zone": rung.place.zone,
+        "provisioning": rung.place.provisioning,
+        "usd_per_hour": rung.rate.usd_per_h,
+        "rate_source": rung.rate.source,
+        "rate_date": rung.rate.date,
+        "hours": round(rung.hours, 2),
+        "egress_usd": round(rung.egress_usd, 2),
+        "usd": round(rung.usd, 2),
+        "obtainability": rung.obtainability,
+    }
+
+
+def tell_landed(
+    session: str, attempts: Sequence[Attempt], outputs: Mapping[str, Any], *, as_json: bool
+) -> None:
+    """Where it is and what to run next."""
+    if as_json:
+        tried = [
+            {**row(a.rung), "outcome": outcome(a.verdict), "ended_s": round(a.ended_s, 1)}
+            for a in attempts
+        ]
+        print(json.dumps({"session": session, "attempts": tried, "outputs": outputs}))
+        return
+    print(
+        f"{session} serves {outputs.get('served_model')} in {outputs.get('zone')} at "
+        f"{outputs.get('hourly_usd')} USD/h; it ends by {outputs.get('deadline')} at the latest.\n"
+        f"Next: mayfly connect {session}",
+        file=sys.stderr,
+    )

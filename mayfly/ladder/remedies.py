@@ -1,15 +1,8 @@
 """What a person can do about a verdict that stops the ladder: one command or one thing."""
 
 REMEDIES = (
-    (
-        "over all regions",
-        "Try: ask Google to raise GPUS_ALL_REGIONS to 8 or more (IAM & Admin, Quotas)",
-    ),
-    (
-        "region's quota",
-        "Try: ask Google for 8 GPUs or more of this kind in one of the regions "
-        "(IAM & Admin, Quotas)",
-    ),
+    ("over all regions", "Try: mayfly quota request PROFILE, which asks for GPUS_ALL_REGIONS too"),
+    ("region's quota", "Try: mayfly quota check PROFILE, then: mayfly quota request PROFILE"),
     ("API is off", "Try: gcloud services enable compute.googleapis.com"),
     ("billing", "Try: gcloud billing projects link PROJECT --billing-account ACCOUNT"),
     (

@@ -23,6 +23,7 @@ SESSION = "away"  # a stack that has no file yet
 # A reaper that looks every five minutes of 1000 s each: nobody but the test ends anything here.
 SETTINGS = {"hub_mb": 16, "vllm_load_s": 0, "scheduler_speedup": 0.001}
 MACHINE = ("--machine", "a2-ultragpu-8g", "--hours", "1", "--yes")
+ADVICE = "us-central1-a=0.9,us-central1-c=0.6,us-east4-c=0.3"
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -95,6 +96,8 @@ def test_up_lands_in_another_region_when_its_own_has_no_room(desk):
     desk.fault("stockout-http-503", "us-central1-c", times=0)
     desk.fault("dropped-after", "us-east4-c")
 
+    desk.world.change_settings({"obtainability": ADVICE})
+
     status, out, err = desk.up("--region", "us-central1,us-east4", "--json")
 
     assert status == 0, err[-4000:]
@@ -109,7 +112,8 @@ def test_up_lands_in_another_region_when_its_own_has_no_room(desk):
     assert told["attempts"][3]["egress_usd"] == pytest.approx(11.9, abs=0.1)
     vm = desk.vms()[0]
     assert (vm.zone, vm.id) == ("us-east4-c", told["outputs"]["vm_id"])
-    assert vm.settings["hourly_usd"] == 18.45
+    assert vm.settings["hourly_usd"] == told["attempts"][3]["usd_per_hour"]
+    assert vm.settings["rate_source"].startswith("Google's price history in project")
     assert vm.settings["max_life_s"] == 3600
     assert len(desk.vms()) == 1
 

@@ -264,7 +264,7 @@ def test_walk_says_that_waiting_is_no_use_when_quota_is_all_there_is():
 
     assert [a.rung.place.region for a in tried] == ["us-central1", "us-east4"]
     assert "Waiting does not help" in stop.meaning
-    assert "ask Google for 8 GPUs" in stop.remedy
+    assert "mayfly quota check" in stop.remedy
 
 
 def test_walk_says_so_when_there_is_no_rung():

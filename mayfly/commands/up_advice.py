@@ -1,0 +1,53 @@
+"""What Google says of spot capacity and its price now, for the ladder's ranking."""
+
+import datetime
+from collections.abc import Callable
+from dataclasses import replace
+
+from mayfly import advice, pricing
+from mayfly.cloud import Cloud, CloudError
+from mayfly.ladder.rungs import Wanted
+from mayfly.machines import MACHINES, region_of
+from mayfly.pricing import Rate
+
+
+def advised(wanted: Wanted, cloud: Cloud, tell: Callable[[str], None]) -> Wanted:
+    """The same wish with the chances and the prices that Google tells; as it was where it does not.
+
+    Its price in the user's own project goes before any table's.
+    """
+    if "spot" not in wanted.provisioning:
+        return wanted
+    chances: dict[tuple[str, str], float] = {}
+    rates: list[Rate] = []
+    for machine in wanted.machines or wanted.profile.machines:
+        zones = [zone for zone in MACHINES[machine].zones if allowed(wanted, zone)]
+        try:
+            found = advice.ask(cloud, machine, zones)
+        except CloudError as error:
+            tell(f"no advice on {machine}, going by the table of prices: {error.message}")
+            continue
+        for one in found:
+            if one.obtainability is not None:
+                chances[machine, one.zone] = one.obtainability
+            if one.usd_per_h:
+                rates.append(rate(machine, one, cloud.project))
+    return replace(wanted, obtainability=chances, rates=(*rates, *pricing.shipped()))
+
+
+def allowed(wanted: Wanted, zone: str) -> bool:
+    return region_of(zone) in wanted.regions and (not wanted.zones or zone in wanted.zones)
+
+
+def rate(machine: str, one: advice.Advice, project: str) -> Rate:
+    """Google's own price, as a rate with its source and the day it was read."""
+    assert one.usd_per_h is not None  # the caller has looked
+    since = f", since {one.price_since[:10]}" if one.price_since else ""
+    return Rate(
+        usd_per_h=one.usd_per_h,
+        source=f"Google's price history in project {project}{since}",
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        place=one.zone,
+        machine=machine,
+        provisioning="spot",
+    )
