@@ -13,13 +13,13 @@ import typer
 from mayfly import names, profile, settings, vms
 from mayfly.cloud import connect
 from mayfly.commands.up_advice import advised
-from mayfly.commands.up_board import Board, row, show_ladder, tell_landed
+from mayfly.commands.up_board import Board, no_rung, tell_dry, tell_landed
 from mayfly.commands.up_ground import Ground, project_key, survey
 from mayfly.config import KEYS
 from mayfly.engine import Engine
-from mayfly.errors import RefusedError, WrongInputError
+from mayfly.errors import FailedError, WrongInputError
 from mayfly.ladder.climb import climb
-from mayfly.ladder.rungs import LeftOut, Rung, rungs
+from mayfly.ladder.rungs import Rung, rungs
 from mayfly.ladder.rungs import Wanted as WantedRungs
 from mayfly.ladder.walk import Attempt, Ladder, Step, Try
 from mayfly.launch import Launch, rung_keys
@@ -67,22 +67,42 @@ def run(wanted: Wanted, *, dry_run: bool, yes: bool, as_json: bool) -> None:
     if not found:
         raise no_rung(left)
     validate(written, {**keys, **rung_keys(found[0])}, wanted.session, google_project)
-    confirm([*ground.missing(chosen, regions), launch_line(wanted.session, found)], yes)
+    missing = ground.missing(chosen, regions)
+    confirm([*missing, launch_line(wanted.session, found)], yes)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # they end as Ctrl-C does
-    with Board() as board:
-        ground.prepare(chosen, regions, board.line)
-        launch = Launch(
-            engine=engine,
-            cloud=ground.cloud,
-            session=wanted.session,
-            state_bucket=str(ground.outputs["state_bucket"]),
-            keys=keys,
-            tell=board.line,
-        )
-        attempts = go(launch, Ladder(rungs=found, retry_for_s=retry_for_s), board)
+    if missing:
+        prepare(ground, chosen, regions)
+        found = ranked_again(question, ground, found, wanted.session, yes=yes)
+    ladder = Ladder(rungs=found, retry_for_s=retry_for_s)
+    attempts = go(ground, keys, wanted.session, ladder)
     outputs = engine.outputs(wanted.session)
     return tell_landed(wanted.session, attempts, outputs, as_json=as_json)
+
+
+def prepare(ground: Ground, chosen: profile.Profile, regions: Sequence[str]) -> None:
+    """Bring what is missing; FailedError after Ctrl-C."""
+    try:
+        with Board() as board:
+            ground.prepare(chosen, regions, board.line)
+    except KeyboardInterrupt:
+        raise FailedError(
+            "Interrupted.",
+            "No GPU was asked for. A seed's VM that runs goes on, and ends itself.",
+            "Try: mayfly status; then the same command, which goes on",
+        ) from None
+
+
+def ranked_again(
+    question: WantedRungs, ground: Ground, before: Sequence[Rung], session: str, *, yes: bool
+) -> tuple[Rung, ...]:
+    """The ladder by what Google says once its APIs are on; asks again where it costs more."""
+    found, left = rungs(advised(question, ground.cloud, say))
+    if not found:
+        raise no_rung(left)
+    if max(rung.usd for rung in found) > max(rung.usd for rung in before):
+        confirm([launch_line(session, found)], yes)
+    return found
 
 
 def check(wanted: Wanted) -> float:
@@ -200,15 +220,6 @@ def text(found: Any) -> str:
     return found if isinstance(found, str) else json.dumps(found)
 
 
-def no_rung(left: Sequence[LeftOut]) -> RefusedError:
-    reasons = sorted({item.why for item in left})
-    return RefusedError(
-        f"No place is left to ask: {'; '.join(reasons) or 'nothing fits what was asked for'}.",
-        NOTHING_DONE,
-        "Try: mayfly up --dry-run --provisioning spot,flex-start,on-demand",
-    )
-
-
 def launch_line(session: str, found: Sequence[Rung]) -> str:
     """What the session may cost, before it is asked for."""
     rates = [rung.rate.usd_per_h for rung in found]
@@ -253,27 +264,24 @@ class Walk:
         self._board.step(attempts, step)
 
 
-def go(launch: Launch, ladder: Ladder, board: Board) -> list[Attempt]:
+def go(ground: Ground, keys: Mapping[str, str], session: str, ladder: Ladder) -> list[Attempt]:
     """Walk until the session serves. A VM of this session that lives is taken up first."""
-    walk = Walk(board)
-    try:
-        if launch.joined():
-            return []
-        return climb(ladder, launch, walk, walk.tell)
-    except KeyboardInterrupt:
-        raise launch.interrupted(walk.rung) from None
-
-
-def tell_dry(found: Sequence[Rung], left: Sequence[LeftOut], *, as_json: bool) -> None:
-    """The ladder, and nothing done. RefusedError where it is empty."""
-    if as_json:
-        rows = [row(rung) for rung in found]
-        out = [{"place": str(item.place), "why": item.why} for item in left]
-        print(json.dumps({"rungs": rows, "left_out": out}, indent=2))
-    else:
-        show_ladder(found, left)
-    if not found:
-        raise no_rung(left)
+    with Board() as board:
+        walk = Walk(board)
+        launch = Launch(
+            engine=ground.engine,
+            cloud=ground.cloud,
+            session=session,
+            state_bucket=str(ground.outputs["state_bucket"]),
+            keys=keys,
+            tell=board.line,
+        )
+        try:
+            if launch.joined():
+                return []
+            return climb(ladder, launch, walk, walk.tell)
+        except KeyboardInterrupt:
+            raise launch.interrupted(walk.rung) from None
 
 
 def say(line: str) -> None:

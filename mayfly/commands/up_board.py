@@ -12,8 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from mayfly.capacity import Verdict
+from mayfly.errors import RefusedError
 from mayfly.ladder.rungs import LeftOut, Rung
 from mayfly.ladder.walk import Attempt, Clear, Look, Step, Try
+from mayfly.problems import NOTHING_DONE
 from mayfly.vms import printable
 
 
@@ -146,3 +148,24 @@ def tell_landed(
         f"Next: mayfly connect {session}",
         file=sys.stderr,
     )
+
+
+def no_rung(left: Sequence[LeftOut]) -> RefusedError:
+    reasons = sorted({item.why for item in left})
+    return RefusedError(
+        f"No place is left to ask: {'; '.join(reasons) or 'nothing fits what was asked for'}.",
+        NOTHING_DONE,
+        "Try: mayfly up --dry-run --provisioning spot,flex-start,on-demand",
+    )
+
+
+def tell_dry(found: Sequence[Rung], left: Sequence[LeftOut], *, as_json: bool) -> None:
+    """The ladder, and nothing done. RefusedError where it is empty."""
+    if as_json:
+        rows = [row(rung) for rung in found]
+        out = [{"place": str(item.place), "why": item.why} for item in left]
+        print(json.dumps({"rungs": rows, "left_out": out}, indent=2))
+    else:
+        show_ladder(found, left)
+    if not found:
+        raise no_rung(left)
