@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 import typer.core
 
-from mayfly.commands import launching, planning, preparing
+from mayfly.commands import checking, launching, planning, preparing
 from mayfly.errors import FailedError, MayflyError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -39,6 +39,7 @@ app.add_typer(local_app, name="local")
 app.add_typer(planning.app)
 app.add_typer(preparing.app)
 app.add_typer(launching.app)
+app.add_typer(checking.app)
 
 
 @app.command()

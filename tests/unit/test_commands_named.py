@@ -36,7 +36,7 @@ def test_every_named_command_exists():
     "text",
     [
         "Try: mayfly setup",
-        "run: mayfly doctor",
+        "run: mayfly nurse",
         "`mayfly grow` makes one",
         "x\nmayfly dashboard -f\n",
     ],
