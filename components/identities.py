@@ -104,10 +104,12 @@ class Identities(pulumi.ComponentResource):
             self._grants.on_secret("seeder-hf-token", args.hf_token_secret, seeder)
         self._grant_leases("seeder", seeder)
 
-    def _grant_leases(self, key: str, member: pulumi.Input[str]) -> None:
+    def _grant_leases(
+        self, key: str, member: pulumi.Input[str], role: str = "storage.objectViewer"
+    ) -> None:
         bucket = self._args.state_bucket
         condition = conditions.only_objects("leases", f"{bucket}/objects/{names.LEASE_PREFIX}")
-        self._grants.on_bucket(f"{key}-leases", bucket, "storage.objectViewer", member, condition)
+        self._grants.on_bucket(f"{key}-leases", bucket, role, member, condition)
 
     def _grant_reaper(self) -> None:
         args, reaper = self._args, self.accounts["reaper"].member
@@ -154,7 +156,8 @@ class Identities(pulumi.ComponentResource):
         grants.on_project(f"{key}-tunnel", tunnel, member, conditions.ssh_port())
         grants.on_project(f"{key}-login", "roles/compute.osLogin", member)
         grants.on_project(f"{key}-hear", hear.name, member, conditions.our_vms())
-        self._grant_leases(key, member)
+        # `mayfly keep`: a longer lease replaces one that is there, which takes the right to delete.
+        self._grant_leases(key, member, "storage.objectUser")
         grants.on_secret(f"{key}-key", self._args.api_key_secret, member)
         for account in ("node", "seeder"):
             grants.on_account(f"{key}-{account}", self.accounts[account].name, member)

@@ -59,7 +59,8 @@ class FoundationSettings:
     """What is made once a project. state_key: the KMS key behind the state's secrets, or "".
 
     hf_token_secret: id of an existing secret that holds the hub's token, or "".
-    members: IAM members ("user:ann@example.com") who may tunnel, log in and read the key.
+    members: IAM members ("user:ann@example.com") who may tunnel, log in, keep a session and
+    read the key.
     """
 
     project: str

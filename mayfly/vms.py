@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from mayfly import idle, names
-from mayfly.cloud import Cloud, CloudError
+from mayfly.cloud import Blob, Cloud, CloudError
 from mayfly.errors import WrongInputError
 
 COMPUTE_IS_OFF = "accessNotConfigured"
@@ -158,9 +158,22 @@ def parse_look(claim: str) -> Look:
 def lease(cloud: Cloud, vm: Vm) -> idle.Lease | None:
     """The lease that holds this VM or held it; None when there is none that can be read."""
     bucket = vm.settings.get("state_bucket")
-    blob = cloud.storage.get(str(bucket), names.lease(vm.session)) if bucket else None
+    blob = lease_object(cloud, str(bucket), vm.session) if bucket else None
     found = idle.parse_lease(blob.data) if blob is not None else None
     return found if found is not None and found.holds(vm.id) else None
+
+
+def lease_object(cloud: Cloud, bucket: str, session: str) -> Blob | None:
+    """A session's lease as it lies there; None when there is none.
+
+    Without the right to list, which members lack, Cloud Storage answers 403 for what is not there.
+    """
+    try:
+        return cloud.storage.get(bucket, names.lease(session))
+    except CloudError as error:
+        if error.status != FORBIDDEN or error.denied:
+            raise
+        return None
 
 
 def look(cloud: Cloud, vm: Vm) -> tuple[idle.Observation, dict[str, str]]:

@@ -14,7 +14,6 @@ from mayfly.errors import FailedError, RefusedError, WrongInputError
 from mayfly.spans import parse_span
 
 TRIES = 5
-FORBIDDEN = 403
 
 
 def run(span: str, session: str, *, release: bool, as_json: bool) -> None:
@@ -78,7 +77,7 @@ def write(cloud: Cloud, vm: vms.Vm, until: int) -> idle.Lease:
     """The lease that holds from now on: this one, or a longer one that is there already."""
     body = {"until": idle.rfc3339(until), "by": user(), "vm_id": vm.id}
     for _ in range(TRIES):
-        blob = cloud.storage.get(bucket(vm), names.lease(vm.session))
+        blob = vms.lease_object(cloud, bucket(vm), vm.session)
         there = idle.parse_lease(blob.data) if blob else None
         if there is not None and there.holds(vm.id) and there.until >= until:
             return there  # nobody's lease is cut short by another's
@@ -100,7 +99,10 @@ def write(cloud: Cloud, vm: vms.Vm, until: int) -> idle.Lease:
 def released(session: str, as_json: bool) -> None:
     """Remove the lease; that there is none is fine."""
     cloud, vm = looks.find(session)
+    over = {"until": idle.rfc3339(0), "by": user(), "vm_id": vm.id}
     try:
+        # Written first: who may not list is refused the delete of a lease that is not there.
+        cloud.storage.put(bucket(vm), names.lease(vm.session), json.dumps(over).encode())
         cloud.storage.delete(bucket(vm), names.lease(vm.session))
     except CloudError as error:
         raise explained(error, vm) from error
@@ -112,13 +114,13 @@ def released(session: str, as_json: bool) -> None:
 
 def explained(error: CloudError, vm: vms.Vm) -> CloudError | FailedError:
     """A refusal by its cause: the right to write is the user's own."""
-    if error.status != FORBIDDEN:
+    if error.status != vms.FORBIDDEN or error.denied:
         return error
     return FailedError(
         f"You may not write gs://{bucket(vm)}/{names.lease(vm.session)}: {error.message}",
         "Nothing was changed; the session ends when it is idle.",
-        f"Try: gcloud storage buckets add-iam-policy-binding gs://{bucket(vm)} "
-        "--member user:YOU --role roles/storage.objectUser   (by who owns the project)",
+        "Try: pulumi up --stack foundation   (by who owns the project, once mayfly:members in "
+        "Pulumi.foundation.yaml names you)",
     )
 
 

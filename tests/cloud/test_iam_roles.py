@@ -52,6 +52,7 @@ OBJECTS = {
         ".pulumi/locks/organization/mayfly/one/x.json",
         "engine/manifest.json",
         "leases/one",
+        "leases/two",
         "ledger/17.json",
     ),
 }
@@ -167,7 +168,7 @@ REFUSED = [
         for roles, what, path in (
             ("node reaper scheduler build member", "weights", upload(WEIGHTS, "models/m/new")),
             ("seeder reaper scheduler build member", "a cache", upload(CACHE, "kernels/new")),
-            ("node seeder scheduler build member", "a lease", upload(STATE, "leases/one")),
+            ("node seeder scheduler build", "a lease", upload(STATE, "leases/one")),
             ("node seeder scheduler build member", "the ledger", upload(STATE, "ledger/18.json")),
         )
         for role in roles.split()
@@ -207,6 +208,12 @@ REFUSED = [
         vm_of(NODE_EMAIL)),
     Ask("member", "hears a VM of others", "GET", f"{OTHER}/getGuestAttributes?queryPath=x/",
         "compute.instances.getGuestAttributes"),
+    Ask("member", "writes a session's state", "POST",
+        upload(STATE, ".pulumi/stacks/mayfly/one.json"), "storage.objects.create"),
+    Ask("member", "writes beside the leases", "POST", upload(STATE, "leases-one"),
+        "storage.objects.create"),
+    Ask("member", "learns which sessions have no lease", "GET", content(STATE, "leases/none"),
+        "storage.objects.get"),
     Ask("member", "replaces the key", "POST", f"{API_KEY}:addVersion",
         "secretmanager.versions.add", {"payload": {"data": "eA=="}}),
 ]  # fmt: skip
@@ -247,6 +254,9 @@ PASSES = [
     Ask("member", "reads a VM's console", "GET", f"{OURS}/serialPort"),
     Ask("member", "reads the key", "GET", f"{API_KEY}/{ACCESS}"),
     Ask("member", "reads a lease", "GET", content(STATE, "leases/one")),
+    Ask("member", "keeps a session", "POST", upload(STATE, "leases/three")),
+    Ask("member", "keeps a session longer", "POST", upload(STATE, "leases/one")),
+    Ask("member", "gives a session back", "DELETE", item(STATE, "leases/two")),
     Ask("member", "reads the project for its login", "GET", f"/compute/v1/projects/{PROJECT}"),
 ]  # fmt: skip
 

@@ -141,8 +141,8 @@ def test_seeder_may_read_the_hub_token_when_one_is_configured(secret):
     assert world.plain_outputs()["hf_token_secret"] == path
 
 
-def test_member_may_tunnel_to_ssh_log_in_and_read_the_key_when_listed():
-    """All that `status`, `connect` and `logs` need, and no port but 22."""
+def test_member_may_tunnel_to_ssh_log_in_keep_and_read_the_key_when_listed():
+    """All that `status`, `connect`, `logs` and `keep` need, and no port but 22."""
     found = rights(layers.foundation(members='["user:ann@example.com"]'), "user:ann@example.com")
 
     assert found == {
@@ -154,7 +154,7 @@ def test_member_may_tunnel_to_ssh_log_in_and_read_the_key_when_listed():
             'resource.name.extract("/instances/{name}").startsWith("mayfly-")',
         ),
         (
-            "roles/storage.objectViewer",
+            "roles/storage.objectUser",
             f"{PROJECT}-mayfly-state",
             f'resource.name.startsWith("{STATE}/leases/")',
         ),

@@ -26,6 +26,7 @@ class Google:
     """claims: guest attributes by VM name. serial: by VM name. fail: statuses to answer first.
 
     named: the buckets and functions that there are. refuse_writes: why nobody may write.
+    may_list: False hides what is not there behind a 403, as Cloud Storage does.
     before_write: what happens just before each of the next uploads.
     """
 
@@ -41,6 +42,7 @@ class Google:
     fail: list[int] = field(default_factory=list)
     fail_reason: str = "backendError"
     refuse_writes: str = ""
+    may_list: bool = True
     before_write: list[Callable[[], None]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -99,7 +101,7 @@ class Google:
             return 200, {"items": [self._described(*key) for key in self.objects]}
         if words[0] == "storage":
             data = self.objects.get((words[2], words[4]))
-            return (200, data) if data is not None else missing
+            return (200, data) if data is not None else self._no_object()
         return self._instance(words[words.index("instances") + 1 :], missing)
 
     def change(self, method: str, path: str, sent: bytes) -> tuple[int, Any]:
@@ -109,7 +111,7 @@ class Google:
         words = [unquote(w) for w in path.strip("/").split("/")]
         if method == "DELETE":
             there = self.objects.pop((words[2], words[4]), None)
-            return (204, b"") if there is not None else (404, {"error": {"message": "none"}})
+            return (204, b"") if there is not None else self._no_object()
         key = words[words.index("b") + 1], self.query["name"]
         if self.before_write:
             self.before_write.pop(0)()
@@ -118,6 +120,12 @@ class Google:
             return 412, {"error": {"message": "conditionNotMet", "code": 412}}
         self.objects[key] = sent
         return 200, {"generation": "1"}
+
+    def _no_object(self) -> tuple[int, Any]:
+        if self.may_list:
+            return 404, {"error": {"message": "none", "code": 404}}
+        text = "ann does not have storage.objects.get access (or it may not exist)."
+        return 403, {"error": {"message": text, "code": 403}}
 
     def _described(self, bucket: str, name: str) -> dict[str, Any]:
         data = self.objects[bucket, name]

@@ -127,7 +127,31 @@ def test_keep_names_the_right_that_is_missing_when_google_refuses(dev: Google, c
     what, meaning, remedy = capsys.readouterr().err.splitlines()
     assert what.startswith("You may not write gs://state/leases/dev: ")
     assert meaning == "Nothing was changed; the session ends when it is idle."
-    assert "roles/storage.objectUser" in remedy
+    assert "pulumi up --stack foundation" in remedy
+
+
+def test_keep_and_release_work_for_a_member_who_may_not_list_the_bucket(dev: Google, capsys):
+    """Cloud Storage answers 403, not 404, to a member where there is no lease yet."""
+    dev.may_list = False
+    assert run(capsys, "idle", "dev")["verdict"] == "idle"
+    assert run(capsys, "keep", "--release", "dev")["kept_until"] is None
+
+    assert run(capsys, "keep", "1h", "dev")["kept_until"] == held(dev)["until"]
+    assert run(capsys, "idle", "dev")["verdict"] == "leased"
+    assert run(capsys, "keep", "--release", "dev")["kept_until"] is None
+
+    assert LEASE not in dev.objects
+
+
+def test_keep_release_is_refused_when_a_lease_may_only_be_read(dev: Google, capsys):
+    """The twin: a refusal must not look like "there was none"."""
+    run(capsys, "keep", "1h", "dev")
+    dev.may_list, dev.refuse_writes = False, "ann does not have storage.objects.create access"
+
+    assert cli.main(["keep", "--release", "dev"]) == 1
+
+    assert capsys.readouterr().err.startswith("You may not write gs://state/leases/dev: ")
+    assert LEASE in dev.objects
 
 
 @pytest.mark.parametrize(
