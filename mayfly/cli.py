@@ -12,11 +12,18 @@ from typing import Annotated
 import typer
 import typer.core
 
-from mayfly.commands import checking, launching, planning, preparing
+from mayfly import completion
+from mayfly.commands import checking, launching, planning, preparing, spending
 from mayfly.errors import FailedError, MayflyError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Session = Annotated[str, typer.Argument(help="Session name; may be left out if there is only one.")]
+Session = Annotated[
+    str,
+    typer.Argument(
+        help="Session name; may be left out if there is only one.",
+        autocompletion=completion.sessions,
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--setting", metavar="KEY=VALUE", help="A setting of the local cloud."),
@@ -26,7 +33,6 @@ app = typer.Typer(
     name="mayfly",
     help="A private LLM endpoint on spot GPUs in your own Google Cloud project.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # plain help: importing rich for it takes three times as long
     pretty_exceptions_enable=False,
 )
@@ -40,6 +46,7 @@ app.add_typer(planning.app)
 app.add_typer(preparing.app)
 app.add_typer(launching.app)
 app.add_typer(checking.app)
+app.add_typer(spending.app)
 
 
 @app.command()
@@ -73,22 +80,16 @@ def local_down() -> None:
 
 
 @app.command()
-def status(as_json: Json = False) -> None:
-    """Show every session: phase, when it ends by itself, and what it costs."""
+def status(
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Again and again, until Ctrl-C.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show every session: phase, speed, when it ends by itself, and what it costs."""
     from mayfly.commands import status as command
 
-    command.run(as_json=as_json)
-
-
-@app.command()
-def cost(
-    as_json: Json = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print one line a VM.")] = False,
-) -> None:
-    """Show what every VM that is gone has cost: by session, user, profile and month."""
-    from mayfly.commands import cost as command
-
-    command.run(as_json=as_json, as_csv=as_csv)
+    command.run(as_json=as_json, watch=watch)
 
 
 @app.command()
@@ -205,7 +206,10 @@ def down(
 
 @app.command()
 def seed(
-    profile: Annotated[str, typer.Argument(help="Profile whose weights to fetch.")],
+    profile: Annotated[
+        str,
+        typer.Argument(help="Profile whose weights to fetch.", autocompletion=completion.profiles),
+    ],
     stack: Annotated[str, typer.Option(help="Stack of the seeding VM.")] = "seed",
 ) -> None:
     """Bring a model's weights into the bucket, with a machine that ends itself."""

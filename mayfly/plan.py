@@ -5,25 +5,35 @@ Pure: no call to any cloud. Every figure belongs to one mode; nothing joins figu
 
 from __future__ import annotations
 
+import datetime
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mayfly import measured, pricing
+from mayfly import measured
 from mayfly.config import KEYS
 from mayfly.fit import GIB, FitError
 from mayfly.machines import GPU_MACHINES, GPUS, MACHINES, MachineType
 from mayfly.modes import MODES, Choice, Limits, frontier
+from mayfly.plan_price import price
+from mayfly.pricing import Rate
 from mayfly.profile import Profile
 
 DEFAULT_HOURS = float(str(KEYS["maxHours"]))
 DEFAULT_MODE = str(KEYS["mode"])
 
 
+def utc_today() -> datetime.date:
+    return datetime.datetime.now(datetime.UTC).date()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """What to plan. hours: the session's longest life; budget_usd: ends it sooner if it is less."""
+    """What to plan. hours: the session's longest life; budget_usd: ends it sooner if it is less.
+
+    live_rates: what Google says of the price now; they go before the table's.
+    """
 
     profile: Profile
     machine: str
@@ -33,6 +43,8 @@ class Ask:
     hours: float = DEFAULT_HOURS
     budget_usd: float | None = None
     limits: Limits = field(default_factory=Limits)
+    live_rates: Sequence[Rate] = ()
+    today: datetime.date = field(default_factory=utc_today)
 
 
 def plan(ask: Ask) -> dict[str, Any]:
@@ -53,15 +65,15 @@ def plan(ask: Ask) -> dict[str, Any]:
             refusals[mode] = str(error)
             continue
         modes[mode] = _mode(ask.profile, ask.machine, choice)
-    price = _price(ask)
+    costs = price(ask)
     if ask.mode not in modes:
         refused = refusals[ask.mode]
-        return {**shown, "fits": False, "reasons": [refused], "nearest": nearest(ask), **price}
+        return {**shown, "fits": False, "reasons": [refused], "nearest": nearest(ask), **costs}
     return {
         **shown,
         "fits": True,
         **{key: value for key, value in modes[ask.mode].items() if key in _TOP},
-        **price,
+        **costs,
         "modes": modes,
         "refused_modes": refusals,
     }
@@ -110,49 +122,6 @@ def _speed(profile: Profile, machine: str, choice: Choice) -> dict[str, Any]:
         "tok_s_per_request": {str(k): v for k, v in row.tok_s_per_request.items()},
         "basis": row.basis,
     }
-
-
-def _price(ask: Ask) -> dict[str, Any]:
-    """Rate with its source, and when the session ends in any case."""
-    machine = MACHINES[ask.machine]
-    zone = ask.zone or machine.zones[0]
-    rate = pricing.lookup(ask.machine, zone, ask.provisioning)
-    hours, total = ask.hours, None
-    if rate:
-        if ask.budget_usd is not None:
-            hours = min(hours, ask.budget_usd / rate.usd_per_h)
-        total = round(hours * rate.usd_per_h, 2)
-    return {
-        "zone": zone,
-        "provisioning": ask.provisioning,
-        "usd_per_hour": rate.usd_per_h if rate else None,
-        "rate_source": rate.source if rate else None,
-        "rate_date": rate.date if rate else None,
-        "deadline_hours": round(hours, 2),
-        "total_usd": total,
-        "other_rates": _other_rates(ask, zone),
-    }
-
-
-def _other_rates(ask: Ask, zone: str) -> list[dict[str, Any]]:
-    """What the same machine costs elsewhere or under another model, cheapest first."""
-    here = (zone, zone.rpartition("-")[0])
-    rows = [
-        rate
-        for rate in pricing.shipped()
-        if rate.machine == ask.machine
-        and not (rate.place in here and rate.provisioning == ask.provisioning)
-    ]
-    return [
-        {
-            "usd_per_hour": rate.usd_per_h,
-            "place": rate.place,
-            "provisioning": rate.provisioning,
-            "rate_source": rate.source,
-            "rate_date": rate.date,
-        }
-        for rate in sorted(rows, key=lambda rate: rate.usd_per_h)
-    ]
 
 
 def nearest(ask: Ask) -> dict[str, Any]:

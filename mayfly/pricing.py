@@ -27,6 +27,7 @@ class Rate:
 
     date: the day the source was read, ISO; where only a month is known, its first day.
     place: the zone or region that the source prices; "" for a rate from a stack's own settings.
+    live: Google's own price, asked for now; never one of the table's.
     """
 
     usd_per_h: float
@@ -35,18 +36,22 @@ class Rate:
     place: str
     machine: str
     provisioning: str
+    live: bool = False
 
     def age_days(self, today: datetime.date) -> int:
         return (today - datetime.date.fromisoformat(self.date)).days
 
     def warning(self, today: datetime.date) -> str:
         """One line when the rate is older than 30 days, else ""."""
-        age = self.age_days(today)
-        if age <= OLD_AFTER_DAYS:
-            return ""
-        return (
-            f"The rate {self.usd_per_h:.2f} USD/h is {age} days old ({self.source}, {self.date})."
-        )
+        return age_warning(self.usd_per_h, self.source, self.date, today)
+
+
+def age_warning(usd_per_h: float, source: str, date: str, today: datetime.date) -> str:
+    """One line for a rate that is older than 30 days, else "". ValueError: no ISO day."""
+    age = (today - datetime.date.fromisoformat(date)).days
+    if age <= OLD_AFTER_DAYS:
+        return ""
+    return f"The rate {usd_per_h:.2f} USD/h is {age} days old ({source}, {date})."
 
 
 def lookup(
@@ -56,14 +61,50 @@ def lookup(
 
     None when no source prices it there.
     """
-    region = zone.rpartition("-")[0]
+    found = known(machine, zone, provisioning, rates)
+    return max(found, key=lambda rate: (rate.place == zone, rate.date), default=None)
+
+
+def known(
+    machine: str, zone: str, provisioning: str, rates: Sequence[Rate] | None = None
+) -> list[Rate]:
+    """All that the sources say of a machine there, cheapest first; they contradict each other."""
     found = [
         rate
         for rate in (shipped() if rates is None else rates)
         if (rate.machine, rate.provisioning) == (machine, provisioning)
-        and rate.place in (zone, region)
+        and rate.place in (zone, zone.rpartition("-")[0])
     ]
-    return max(found, key=lambda rate: (rate.place == zone, rate.date), default=None)
+    return sorted(found, key=lambda rate: rate.usd_per_h)
+
+
+def for_budget(found: Sequence[Rate], today: datetime.date) -> Rate | None:
+    """The rate by which a budget becomes a deadline: too high a one ends a session early, too low
+    a one costs more than was allowed.
+
+    Google's live price where there is one; else the highest of those not older than 30 days; else
+    the highest of all, however old.
+    """
+    live = [rate for rate in found if rate.live]
+    fresh = [rate for rate in found if rate.age_days(today) <= OLD_AFTER_DAYS]
+    return max(live or fresh or found, key=lambda rate: rate.usd_per_h, default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageRate:
+    """Dollars a GiB and month in a bucket of one region, Standard class."""
+
+    usd_per_gib_month: float
+    source: str
+    date: str
+    place: str
+
+
+@cache
+def storage() -> tuple[StorageRate, ...]:
+    """What the sources say that a bucket costs."""
+    rows = yaml.safe_load(TABLE.read_text())["storage"]
+    return tuple(StorageRate(**row) for row in rows)
 
 
 @cache
@@ -86,7 +127,7 @@ def parse(raw: Any, source: str) -> tuple[Rate, ...]:
 def _problems(row: Any) -> list[str]:
     if not isinstance(row, Mapping):
         return [f"{row!r} is a bare number or text: a rate needs source, date, place and model"]
-    wanted = Rate.__dataclass_fields__.keys()
+    wanted = [key for key in Rate.__dataclass_fields__ if key != "live"]
     found = [f"no {key}" for key in wanted if not row.get(key)]
     found += [f"unknown key {key!r}" for key in row if key not in wanted]
     price = row.get("usd_per_h")

@@ -14,11 +14,8 @@ from typing import Any
 from startup import cloud, paths
 
 GAUGES = ("vllm:num_requests_running", "vllm:num_requests_waiting")
-COUNTERS = (
-    "vllm:request_success_total",
-    "vllm:generation_tokens_total",
-    "vllm:prompt_tokens_total",
-)
+TOKENS = "vllm:generation_tokens_total"
+COUNTERS = ("vllm:request_success_total", TOKENS, "vllm:prompt_tokens_total")
 METRIC = re.compile(r"^(vllm:[a-z_]+)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 METRICS_TIMEOUT_S = 5.0
 
@@ -42,6 +39,7 @@ class Metrics:
         self._memory = memory
 
     def __call__(self, elapsed_s: float) -> str:
+        self._memory["load"] = None
         try:
             text = cloud.fetch(self._url, timeout_s=METRICS_TIMEOUT_S).decode("utf-8", "replace")
         except cloud.CloudError as error:
@@ -51,11 +49,25 @@ class Metrics:
         now = [sums[name] for name in COUNTERS]
         self._memory["counters"] = now
         running, waiting = (sums[name] for name in GAUGES)
+        made = grown(before, now, COUNTERS.index(TOKENS))
+        self._memory["load"] = {
+            "tok_s": round(made / elapsed_s, 1) if elapsed_s > 0 else None,
+            "running": round(running),
+            "waiting": round(waiting),
+        }
         if running > 0 or waiting > 0:
             return f"{running:.0f} requests running, {waiting:.0f} waiting"
         # A counter below its last value has started again: what it shows then is new.
         moved = before and any(n > b or 0 < n < b for n, b in zip(now, before, strict=True))
         return "a request was served" if moved else ""
+
+
+def grown(before: list[float] | None, now: list[float], which: int) -> float:
+    """How much a counter has grown; one that has started again shows only what is new."""
+    if before is None:
+        return 0.0
+    last, new = before[which], now[which]
+    return new - last if new >= last else new
 
 
 def parse_metrics(text: str) -> dict[str, float]:

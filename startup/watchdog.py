@@ -221,6 +221,9 @@ class Watchdog:
         cloud.publish("active_at", words.rfc3339(active), tries=1)
         for text in unknown:
             print(f"not known: {text}", flush=True)
+        load = json.dumps(data.get("load"))
+        if load != data.get("load_told", "null") and cloud.publish("load", load, tries=1):
+            data["load_told"] = load
         activity, missing = str(data.get("activity", "")), "; ".join(unknown)
         look = json.dumps({"active": activity[:SAID_CHARS], "unknown": missing[:SAID_CHARS]})
         if look != data.get("look") and cloud.publish("look", look, tries=1):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,21 +39,38 @@ class Sum:
     unknown: int
 
 
-def run(*, as_json: bool, as_csv: bool) -> None:
-    """Print the ledger's sums, or its records as CSV. Reads the state bucket and nothing else."""
+def run(*, as_json: bool, as_csv: bool, month: str = "") -> None:
+    """Print the ledger's sums, or its records as CSV. Reads the state bucket and nothing else.
+
+    month: "2026-11": only the lives that began in it.
+    """
     if as_json and as_csv:
         raise WrongInputError(
             "--json and --csv at once.", "Nothing was attempted.", "Try: mayfly cost --json"
         )
+    check_month(month)
     project = find_project()
     bucket = state_bucket(project)
     records = read(connect(project.google_project()), bucket)
+    if month:
+        records = [record for record in records if GROUPS["month"](record) == month]
     if as_csv:
         write_csv(records)
     elif as_json:
         print(json.dumps(told(project.google_project(), bucket, records), indent=2))
     else:
-        show(bucket, records)
+        show(bucket, records, month)
+
+
+def check_month(text: str) -> None:
+    """WrongInputError for what is no month; "" is all of them."""
+    known = re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", text)
+    if text and not known:
+        raise WrongInputError(
+            f"--month {text}: it must be a year and a month.",
+            "Nothing was attempted.",
+            "Try: mayfly cost --month 2026-11",
+        )
 
 
 def state_bucket(project: Project) -> str:
@@ -134,15 +152,16 @@ def _cell(value: object) -> object:
     return f"'{value}" if value.startswith(FORMULA) else value
 
 
-def show(bucket: str, records: list[Record]) -> None:
-    """The sums for people."""
+def show(bucket: str, records: list[Record], month: str = "") -> None:
+    """The sums for people, and what their rates rest on."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
     if not records:
-        console.print(f"No VM has ended yet: there is no record in gs://{bucket}.")
+        began = f" that began in {month}" if month else ""
+        console.print(f"No VM{began} has ended yet: there is no record in gs://{bucket}.")
         return
     for group in GROUPS:
         table = Table(group, "VMs", "hours", "$", "rate unknown")
@@ -154,6 +173,18 @@ def show(bucket: str, records: list[Record]) -> None:
     console.print(f"${total.usd:.2f} for {total.vms} VMs; what still runs: mayfly status")
     if total.unknown:
         console.print(f"{total.unknown} of them ran at no known rate: their cost is not in there.")
+    for source in rate_sources(records):
+        console.print(Text(f"rates: {source}"), soft_wrap=True)
+
+
+def rate_sources(records: Iterable[Record]) -> list[str]:
+    """Who says what an hour cost, and since when, each once."""
+    found = {
+        f"{printable(str(record.rate_source))}, {printable(str(record.rate_date))}"
+        for record in records
+        if record.usd_per_h is not None
+    }
+    return sorted(found)
 
 
 def _row(name: str, summed: Sum) -> list[str]:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from mayfly import completion
 from mayfly.config import SHIPPED_SESSION
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -15,7 +16,12 @@ app = typer.Typer()
 
 @app.command()
 def up(
-    profile: Annotated[str, typer.Argument(help="Else the one that the stack names.")] = "",
+    profile: Annotated[
+        str,
+        typer.Argument(
+            help="Else the one that the stack names.", autocompletion=completion.profiles
+        ),
+    ] = "",
     session: Annotated[str, typer.Option(help="Name of the session's stack.")] = SHIPPED_SESSION,
     mode: Annotated[str, typer.Option(help="fast | long; else as configured.")] = "",
     machine: Commas = "",

@@ -3,17 +3,19 @@
 import dataclasses
 import json
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from mayfly import checkpoint as checkpoints
-from mayfly import profile
+from mayfly import plan_price, profile
 from mayfly.errors import RefusedError, WrongInputError
 from mayfly.fit import KvType
 from mayfly.machines import GPU_MACHINES, MACHINES, MachineType
 from mayfly.modes import MODES, Limits, Wish
-from mayfly.plan import DEFAULT_HOURS, DEFAULT_MODE, Ask, every_fit, plan
+from mayfly.plan import DEFAULT_HOURS, DEFAULT_MODE, Ask, every_fit, plan, utc_today
+from mayfly.pricing import Rate
 from mayfly.problems import NOTHING_DONE, one_of
 
 KV_TYPES = ("auto", "bf16", "fp8")
@@ -37,6 +39,7 @@ class Wanted:
     hours: float
     budget: float
     checkpoint: str
+    live: bool = False
 
 
 def run(wanted: Wanted, *, as_json: bool) -> None:
@@ -44,6 +47,8 @@ def run(wanted: Wanted, *, as_json: bool) -> None:
     if not wanted.profile:
         return show_profiles(as_json=as_json)
     ask = parse(wanted)
+    if wanted.live:
+        ask = dataclasses.replace(ask, live_rates=asked_now(ask))
     planned = plan(ask)
     if as_json:
         print(json.dumps(planned, indent=2))
@@ -86,6 +91,24 @@ def parse(wanted: Wanted) -> Ask:
             weights=exact(wanted, loaded, machine),
         ),
     )
+
+
+def asked_now(ask: Ask) -> list[Rate]:
+    """What Google says of the price now; nothing where it does not say, which is told."""
+    from mayfly import live
+    from mayfly.cloud import CloudError
+    from mayfly.commands.quota import open_project
+
+    zone = ask.zone or MACHINES[ask.machine].zones[0]
+    try:
+        found = live.rate(open_project(), ask.machine, zone, ask.provisioning)
+    except CloudError as error:
+        print(f"No live price, going by the table: {error.message}", file=sys.stderr)
+        return []
+    if found is None:
+        print(f"Google tells no price of it as {ask.provisioning} in {zone}.", file=sys.stderr)
+        return []
+    return [found]
 
 
 def exact(wanted: Wanted, loaded: profile.Profile, machine: MachineType) -> float | None:
@@ -168,37 +191,14 @@ def show(planned: dict[str, Any]) -> None:
         f"[bold]{planned['profile']}[/] ({planned['model']}) on {planned['machine']}, "
         f"{planned['gpus']}, {planned['engine']}"
     )
-    console.print(escape(price_line(planned)))
+    for line in plan_price.lines(planned, utc_today()):
+        console.print(escape(line), soft_wrap=True)
     for mode, figures in planned["modes"].items():
         console.print()
         for line in mode_lines(mode, figures, chosen=mode == planned["mode"]):
             console.print(escape(line), soft_wrap=True)
     for mode, why in planned["refused_modes"].items():
         console.print(escape(f"\nmode {mode}: no: {why}"), soft_wrap=True)
-
-
-def price_line(planned: dict[str, Any]) -> str:
-    where = f"{planned['provisioning']} in {planned['zone']}"
-    hours = planned["deadline_hours"]
-    others = planned["other_rates"]
-    if planned["usd_per_hour"] is None:
-        line = f"No source prices it as {where}; it ends after {hours:g} h at the latest."
-        return line + (f"\nKnown: {rate_line(others[0])}" if others else "")
-    line = (
-        f"{planned['usd_per_hour']:.2f} USD/h as {where} ({planned['rate_source']}, "
-        f"{planned['rate_date']}); it ends after {hours:g} h at the latest: "
-        f"{planned['total_usd']:.2f} USD at most."
-    )
-    if others and others[0]["usd_per_hour"] < planned["usd_per_hour"]:
-        line += f"\nCheapest known: {rate_line(others[0])}"
-    return line
-
-
-def rate_line(rate: dict[str, Any]) -> str:
-    return (
-        f"{rate['usd_per_hour']:.2f} USD/h as {rate['provisioning']} in {rate['place']} "
-        f"({rate['rate_date']})."
-    )
 
 
 def mode_lines(mode: str, figures: dict[str, Any], *, chosen: bool) -> list[str]:

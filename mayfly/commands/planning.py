@@ -4,10 +4,17 @@ from typing import Annotated
 
 import typer
 
+from mayfly import completion
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Machine = Annotated[str, typer.Option(help="Machine type; else the profile's first.")]
 ModeName = Annotated[str, typer.Option(help="fast | long; else fast.")]
-Profile = Annotated[str, typer.Argument(help="A profile's name; left out: a list of them.")]
+Profile = Annotated[
+    str,
+    typer.Argument(
+        help="A profile's name; left out: a list of them.", autocompletion=completion.profiles
+    ),
+]
 Wished = Annotated[int, typer.Option(min=0, show_default=False, help="Else the profile's wish.")]
 Fixed = Annotated[int, typer.Option(min=0, show_default=False, help="Else the planner's choice.")]
 Limit = Annotated[float, typer.Option(min=0, show_default=False, help="Else as configured.")]
@@ -36,6 +43,7 @@ def plan(
     hours: Limit = 0,
     budget: Limit = 0,
     checkpoint: Annotated[str, typer.Option(help="Folder of the weights, for exact sizes.")] = "",
+    live: Annotated[bool, typer.Option("--live", help="Ask Google for the price now.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="All profiles, all machines.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -59,6 +67,7 @@ def plan(
         hours=hours,
         budget=budget,
         checkpoint=checkpoint,
+        live=live,
     )
     command.run(wanted, as_json=as_json)
 
@@ -85,7 +94,12 @@ def profile_check(as_json: Json = False) -> None:
 
 @app.command()
 def probe(
-    profile: Annotated[str, typer.Argument(help="The profile whose rank is measured.")],
+    profile: Annotated[
+        str,
+        typer.Argument(
+            help="The profile whose rank is measured.", autocompletion=completion.profiles
+        ),
+    ],
     machine: Machine = "",
     mode: Annotated[str, typer.Option(help="Whose settings to take: fast | long.")] = "fast",
     batches: Annotated[str, typer.Option(help="Requests at a time to measure.")] = "1,8,64",

@@ -4,9 +4,13 @@ from typing import Annotated
 
 import typer
 
+from mayfly import completion
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Machine = Annotated[str, typer.Option(help="Machine type; else the profile's first.")]
-Profile = Annotated[str, typer.Argument(help="A profile's name.")]
+Profile = Annotated[
+    str, typer.Argument(help="A profile's name.", autocompletion=completion.profiles)
+]
 Region = Annotated[str, typer.Option(help="Only this region; else each that has the machine.")]
 Provisioning = Annotated[str, typer.Option(help="spot | flex-start | on-demand")]
 
@@ -100,7 +104,12 @@ def quota_request(
 
 @app.command()
 def capacity(
-    profile: Annotated[str, typer.Argument(help="A profile's name; else kimi-k2.5.")] = "",
+    profile: Annotated[
+        str,
+        typer.Argument(
+            help="A profile's name; else kimi-k2.5.", autocompletion=completion.profiles
+        ),
+    ] = "",
     machine: Machine = "",
     region: Region = "",
     as_json: Json = False,

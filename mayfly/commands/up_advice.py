@@ -1,12 +1,12 @@
 """What Google says of spot capacity and its price now, for the ladder's ranking."""
 
-import datetime
 from collections.abc import Callable
 from dataclasses import replace
 
 from mayfly import advice, pricing
 from mayfly.cloud import Cloud, CloudError
 from mayfly.ladder.rungs import Wanted
+from mayfly.live import spot_rate
 from mayfly.machines import MACHINES, region_of
 from mayfly.pricing import Rate
 
@@ -31,23 +31,9 @@ def advised(wanted: Wanted, cloud: Cloud, tell: Callable[[str], None]) -> Wanted
             if one.obtainability is not None:
                 chances[machine, one.zone] = one.obtainability
             if one.usd_per_h:
-                rates.append(rate(machine, one, cloud.project))
+                rates.append(spot_rate(machine, one, cloud.project))
     return replace(wanted, obtainability=chances, rates=(*rates, *pricing.shipped()))
 
 
 def allowed(wanted: Wanted, zone: str) -> bool:
     return region_of(zone) in wanted.regions and (not wanted.zones or zone in wanted.zones)
-
-
-def rate(machine: str, one: advice.Advice, project: str) -> Rate:
-    """Google's own price, as a rate with its source and the day it was read."""
-    assert one.usd_per_h is not None  # the caller has looked
-    since = f", since {one.price_since[:10]}" if one.price_since else ""
-    return Rate(
-        usd_per_h=one.usd_per_h,
-        source=f"Google's price history in project {project}{since}",
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        place=one.zone,
-        machine=machine,
-        provisioning="spot",
-    )

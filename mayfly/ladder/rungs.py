@@ -1,5 +1,6 @@
 """The rungs: every machine, zone and provisioning model that may serve a profile, best first."""
 
+import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -7,7 +8,7 @@ from mayfly import pricing
 from mayfly.config import KEYS
 from mayfly.fit import FitError
 from mayfly.machines import MACHINES, region_of
-from mayfly.plan import DEFAULT_HOURS, DEFAULT_MODE
+from mayfly.plan import DEFAULT_HOURS, DEFAULT_MODE, utc_today
 from mayfly.pricing import Rate
 from mayfly.profile import Profile
 
@@ -95,6 +96,7 @@ class Wanted:
     max_hourly_usd: float | None = None
     obtainability: Mapping[tuple[str, str], float] = field(default_factory=dict)
     rates: Sequence[Rate] | None = None
+    today: datetime.date = field(default_factory=utc_today)
 
 
 def rungs(wanted: Wanted) -> tuple[tuple[Rung, ...], tuple[LeftOut, ...]]:
@@ -149,14 +151,16 @@ def _rung(wanted: Wanted, place: Place) -> Rung | LeftOut:
     egress_usd = wanted.profile.size_gb * EGRESS_USD_PER_GB if away else 0.0
     hours = wanted.hours
     if wanted.budget_usd is not None:
-        hours = min(hours, max(0.0, wanted.budget_usd - egress_usd) / rate.usd_per_h)
+        known = pricing.known(place.machine, place.zone, place.provisioning, wanted.rates)
+        by = pricing.for_budget(known, wanted.today) or rate
+        hours = min(hours, max(0.0, wanted.budget_usd - egress_usd) / by.usd_per_h)
         if hours < LEAST_HOURS:
             return LeftOut(place=place, why=f"--budget buys {hours * 60:.0f} min of it")
-    known = wanted.obtainability.get((place.machine, place.zone))
+    chance = wanted.obtainability.get((place.machine, place.zone))
     return Rung(
         place=place,
         rate=rate,
         hours=hours,
         egress_usd=egress_usd,
-        obtainability=known if place.provisioning == "spot" else None,
+        obtainability=chance if place.provisioning == "spot" else None,
     )

@@ -3,14 +3,16 @@
 import csv
 import io
 import json
+import random
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mayfly import cli
-from mayfly.ledger import Record
+from mayfly import cli, pricing
+from mayfly.ledger import Record, cost_usd
 from tests.desk.google import PROJECT, Google
 
 BUCKET = f"{PROJECT}-mayfly-state"
@@ -136,6 +138,66 @@ def test_cost_names_the_record_that_cannot_be_read(ledger: Google, capsys):
     assert captured.out == ""
     assert f"gs://{BUCKET}/ledger/5.json: not JSON" in captured.err
     assert f"Try: gcloud storage cat gs://{BUCKET}/ledger/5.json" in captured.err
+
+
+def test_cost_shows_one_month_when_it_is_asked_for(ledger: Google, capsys):
+    """A bill is a month's."""
+    told = json.loads(said(capsys, "--month", "2026-10", "--json"))
+
+    assert [record["instance_id"] for record in told["records"]] == ["1", "2"]
+    assert told["total"]["usd"] == 42.5
+    assert "No VM that began in 2025-01 has ended yet" in said(capsys, "--month", "2025-01")
+
+
+@pytest.mark.parametrize("month", ["2026-99", "2026-00", "2026-1", "november", "2026-11-01"])
+def test_cost_refuses_what_is_no_month(ledger: Google, capsys, month):
+    """An empty table for a typo would read as "nothing was spent"."""
+    assert cli.main(["cost", "--month", month]) == 2
+    assert f"--month {month}: it must be a year and a month." in capsys.readouterr().err
+
+
+def test_cost_says_what_its_rates_rest_on(ledger: Google, capsys):
+    """A dollar without its source is a guess."""
+    assert "rates: a source, 2026-06-01" in said(capsys)
+
+
+def test_cost_of_a_month_is_the_ledgers_seconds_times_the_dated_rates(
+    google: Google, checkout, capsys
+):
+    """The sum on the page is arithmetic, to the cent, over a month of sessions and their ends."""
+    chance = random.Random(11)
+    by_hand = {"2026-10": 0.0, "2026-11": 0.0}
+    for number in range(120):
+        rate = chance.choice(pricing.shipped())
+        began = datetime(2026, 10, 16, tzinfo=UTC) + timedelta(hours=chance.uniform(0, 31 * 24))
+        seconds = chance.choice([0.0, chance.uniform(60, 14400)])
+        life = replace(
+            RECORD,
+            instance_id=str(number),
+            session=chance.choice(["dev", "night", "agents"]),
+            started_by=chance.choice(["ann@example.com", "bob@example.com"]),
+            machine=rate.machine,
+            provisioning=rate.provisioning,
+            created=began.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            seconds=seconds,
+            usd_per_h=rate.usd_per_h,
+            rate_source=rate.source,
+            rate_date=rate.date,
+            usd=cost_usd(seconds, rate.usd_per_h),
+        )
+        google.objects[BUCKET, f"ledger/{number}.json"] = life.to_json()
+        by_hand[began.strftime("%Y-%m")] += seconds * rate.usd_per_h / 3600
+
+    for month, usd in by_hand.items():
+        told = json.loads(said(capsys, "--month", month, "--json"))
+        rows = list(csv.DictReader(io.StringIO(said(capsys, "--month", month, "--csv"))))
+        written = sum(float(row["seconds"]) / 3600 * float(row["usd_per_h"]) for row in rows)
+
+        assert told["total"]["usd"] == pytest.approx(usd, abs=0.001)
+        assert written == pytest.approx(usd, abs=0.001)
+        assert f"${usd:.2f} for {len(rows)} VMs" in said(capsys, "--month", month)
+        for group in ("session", "user", "profile", "month"):
+            assert sum(row["usd"] for row in told[f"by_{group}"]) == pytest.approx(usd, abs=0.001)
 
 
 def test_cost_refuses_two_formats_at_once(checkout, capsys):

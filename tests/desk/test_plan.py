@@ -1,12 +1,15 @@
 """`mayfly plan`, as it is typed: exit codes, words, and no cloud."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
+from local.rest.world import World
 from mayfly.cli import main
+from tests.desk import project
 
 CHECKED = (
     *("fits", "weights_gib_per_gpu", "kv_gib_per_gpu", "kv_tokens", "max_context"),
@@ -57,6 +60,19 @@ def test_plan_shows_each_mode_by_itself_when_people_read_it(capsys):
     assert "--decode-context-parallel-size=8" in out[long:]
     assert out.count("context against requests at a time") == 2
     assert "Cheapest known: 10.30 USD/h as spot in europe-north1-c" in out
+    assert "it ends after 4 h at the latest: 211.84 USD." in out
+    assert "Sources say 37.92 to 52.96 for it there: 151.68 to 211.84." in out
+    assert "days old; what it is now: mayfly plan --live" in out
+    assert "its weights in the bucket: 554 GiB, 11.09 USD a month" in out
+
+
+def test_plan_says_by_which_rate_a_budget_becomes_a_deadline(capsys):
+    """A budget that is spent at another price than was counted is none."""
+    code, out, _ = said(capsys, "kimi-k2.5", "--budget", "100")
+
+    assert code == 0
+    assert "A budget of 100.00 USD buys 1.9 h, counted by 52.96 USD/h" in out
+    assert "none is newer than 30 days" in out
 
 
 def test_plan_takes_the_wished_settings_when_they_are_given(capsys):
@@ -119,6 +135,47 @@ def test_plan_ends_with_3_and_the_nearest_fit_when_it_does_not_fit(
     assert "nothing is billed" in err
     if form:
         json.loads(out)
+
+
+@pytest.fixture
+def world(checkout):
+    found = World()
+    with project.serving(found) as environment:
+        os.environ.update(environment)
+        project.switch_on(found, "compute")
+        yield found
+
+
+def test_plan_goes_by_googles_own_price_when_it_is_asked_for(world, capsys):
+    """The table is weeks old at best; the history is of this project and of today."""
+    code, out, err = said(capsys, "kimi-k2.5", "--live", "--budget", "100", "--json")
+    plan = json.loads(out)
+
+    assert (code, err) == (0, "")
+    assert plan["rate_source"].startswith("Google's price history in project")
+    assert plan["rate_warning"] is None
+    assert plan["budget_rate"]["usd_per_hour"] == plan["usd_per_hour"]
+
+
+def test_plan_says_so_and_goes_by_the_table_when_google_tells_no_price(world, capsys):
+    """A plan must not fail over its price."""
+    code, out, err = said(capsys, "kimi-k2.5", "--live", "--provisioning", "flex-start", "--json")
+
+    assert code == 0
+    assert "Google tells no price of it as flex-start in us-central1-a." in err
+    assert json.loads(out)["rate_date"] == "2026-09-19"
+
+
+def test_plan_goes_by_the_table_when_google_does_not_answer(checkout, capsys):
+    """On a train, too."""
+    os.environ["GOOGLE_PROJECT"] = "p-for-tests"
+    os.environ["GOOGLE_COMPUTE_CUSTOM_ENDPOINT"] = "http://127.0.0.1:9/compute/v1/"
+
+    code, out, err = said(capsys, "kimi-k2.5", "--live", "--json")
+
+    assert code == 0
+    assert err.startswith("No live price, going by the table: ")
+    assert json.loads(out)["usd_per_hour"] == 52.96
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,13 @@
 
 import json
 import os
+import pty
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -31,6 +37,144 @@ def test_status_shows_rate_meter_and_end_when_a_session_serves(google: Google, c
     assert 3600 <= row["age_s"] < 3660
     assert abs(vms.seconds(row["ends_at"]) - (time.time() + 900)) < 30
     assert abs(vms.seconds(row["deadline"]) - (time.time() + 10800)) < 30
+
+
+def test_status_shows_what_the_machine_does_now_when_it_says_so(google: Google, checkout, capsys):
+    """A session that generates for somebody else must not be taken for a forgotten one."""
+    google.add_vm("dev", started_by="ann@example.com")
+    google.serving("dev")
+    google.say("dev", load='{"tok_s": 134.6, "running": 2, "waiting": 1}')
+    start = {"stage": "driver", "start": "2026-11-23T20:00:00.000Z", "bytes": None}
+    end = {"end": "2026-11-23T20:01:30.500Z", "ok": True}
+    google.say("dev", timeline=json.dumps([start | end]))
+
+    (row,) = status(capsys)
+
+    assert row["started_by"] == "ann@example.com"
+    assert (row["tok_s"], row["requests_running"], row["requests_waiting"]) == (134.6, 2, 1)
+    assert row["timeline"] == [
+        {
+            "stage": "driver",
+            "started_at": "2026-11-23T20:00:00Z",
+            "ended_at": "2026-11-23T20:01:30Z",
+            "took_s": 90.5,
+            "bytes": None,
+            "ok": True,
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"load": "null"},
+        {"load": '{"tok_s": "\x1b[2J", "running": 0, "waiting": 0}'},
+        {"load": '{"tok_s": 1e999, "running": 0, "waiting": 0}'},
+        {"load": '{"tok_s": 1.0, "running": -1, "waiting": 0}'},
+        {"load": '{"tok_s": 1.0, "running": 1, "waiting": 0}', "phase": "checking"},
+        {
+            "load": '{"tok_s": 1.0, "running": 1, "waiting": 0}',
+            "heartbeat": stamp(time.time() - 400),
+            "active_at": stamp(time.time() - 400),
+        },
+    ],
+)
+def test_status_shows_no_speed_when_the_claim_is_old_or_malformed(
+    google: Google, checkout, capsys, said
+):
+    """A made-up or an old figure would look like work."""
+    google.add_vm("dev")
+    google.serving("dev")
+    google.say("dev", **said)
+
+    (row,) = status(capsys)
+
+    assert row["tok_s"] is None
+
+
+def test_status_says_that_the_rate_is_old_when_it_is(google: Google, checkout, capsys):
+    """The meter is only as good as its rate."""
+    google.add_vm("dev", rate_source="a table", rate_date="2020-01-01")
+    google.add_vm("new", rate_source="a table", rate_date=stamp(time.time())[:10])
+
+    assert cli.main(["status"]) == 0
+
+    out = " ".join(capsys.readouterr().out.split())
+    assert "dev: The rate 26.00 USD/h is" in out
+    assert "new: The rate" not in out
+
+
+@contextmanager
+def watching(*words: str, stdout: int) -> Iterator[subprocess.Popen[bytes]]:
+    """`mayfly status --watch` on this Google, until the block ends."""
+    command = [sys.executable, "-m", "mayfly.cli", "status", "--watch", *words]
+    with subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_watch_prints_a_line_a_look_until_it_is_interrupted(google: Google, checkout):
+    """For scripts: one object a line, and Ctrl-C is no failure."""
+    google.add_vm("dev")
+    google.serving("dev")
+
+    with watching("--json", stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        google.instances.clear()
+        second = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+
+    assert [row["session"] for row in first["sessions"]] == ["dev"]
+    assert (second["sessions"], second["trouble"]) == ([], None)
+    assert (process.returncode, err) == (0, b"")
+
+
+def test_watch_says_so_and_goes_on_when_google_does_not_answer(google: Google, checkout):
+    """A laptop that was asleep must not have lost its watch."""
+    google.add_vm("dev")
+    google.serving("dev")
+
+    with watching(stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline().decode()
+        google.fail = [503] * 4
+        lines = [process.stdout.readline().decode() for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+    assert "dev, serving, serving and active, ends in 20 min, $4.3" in first
+    assert sum("no answer, asking again" in line for line in lines) == 1
+    assert process.returncode == 0
+
+
+def test_watch_redraws_when_it_is_on_a_terminal(google: Google, checkout):
+    """People see one table that lives, with the stages below it."""
+    google.add_vm("dev")
+    google.say("dev", phase="weights", heartbeat=stamp(time.time()))
+    stage = {"stage": "driver", "start": "2026-11-23T20:00:00.000Z", "bytes": None}
+    end = {"end": "2026-11-23T20:01:30.500Z", "ok": True}
+    google.say("dev", timeline=json.dumps([stage | end]))
+    ours, theirs = pty.openpty()
+    os.environ.update(TERM="xterm", COLUMNS="160", LINES="40")
+
+    try:
+        with watching(stdout=theirs) as process:
+            shown = b""
+            while b"Ctrl-C leaves" not in shown:
+                shown += os.read(ours, 4096)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+    assert "weights" in shown.decode()
+    assert "dev: driver 90 s" in shown.decode()
+    assert process.returncode == 0
 
 
 def claim(mode: str, tokens: int) -> str:

@@ -1,6 +1,7 @@
 """The plan's promises: nothing joins the modes, no figure without its basis, no price unsourced."""
 
 import json
+from datetime import date
 
 import pytest
 
@@ -9,6 +10,7 @@ from mayfly.commands import plan as command
 from mayfly.measured import find
 from mayfly.modes import MODES, Limits
 from mayfly.plan import Ask, plan
+from mayfly.pricing import Rate
 from tests.conftest import ROOT
 
 PAGE = ROOT / "docs/results/fits.md"
@@ -78,6 +80,44 @@ def test_budget_ends_the_session_sooner_when_it_buys_less():
 
     assert whole["deadline_hours"] == 1
     assert whole["total_usd"] == pytest.approx(52.96)
+
+
+def test_price_shows_the_range_when_the_sources_contradict_each_other():
+    """Four answers for one VM: whoever sees only one of them plans with a guess."""
+    whole = planned()
+
+    assert whole["usd_per_hour_range"] == [37.92, 52.96]
+    assert whole["total_usd_range"] == [pytest.approx(4 * 37.92), pytest.approx(4 * 52.96)]
+    assert whole["weights"]["usd_per_month"] == pytest.approx(11.08, abs=0.05)
+
+
+def test_price_says_that_it_is_old_when_it_is_older_than_30_days():
+    """June's price is half of November's for one and the same VM."""
+    today = planned(today=date(2026, 11, 23))
+    fresh = planned(today=date(2026, 10, 1))
+
+    assert today["rate_warning"].startswith("The rate 52.96 USD/h is 65 days old")
+    assert fresh["rate_warning"] is None
+
+
+def test_budget_buys_no_more_than_the_highest_known_rate_allows():
+    """What it will cost is not known to the dollar; what it may cost is."""
+    live = Rate(
+        usd_per_h=60.0,
+        source="Google's price history",
+        date="2026-11-23",
+        place="us-central1-a",
+        machine="a3-highgpu-8g",
+        provisioning="spot",
+        live=True,
+    )
+    by_table = planned(budget_usd=100.0)
+    by_google = planned(budget_usd=100.0, live_rates=[live])
+
+    assert by_table["total_usd_range"][1] == pytest.approx(100, abs=0.01)
+    assert by_table["budget_rate"]["usd_per_hour"] == 52.96
+    assert by_google["budget_rate"]["usd_per_hour"] == by_google["usd_per_hour"] == 60
+    assert by_google["deadline_hours"] == pytest.approx(1.67)
 
 
 def test_price_is_unknown_when_no_source_names_the_place():

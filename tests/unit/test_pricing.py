@@ -1,12 +1,13 @@
 """Rates: dated, sourced, for one place and model, or none at all."""
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
 
 from mayfly.errors import WrongInputError
 from mayfly.names import PROVISIONING
-from mayfly.pricing import Rate, lookup, parse, shipped
+from mayfly.pricing import Rate, for_budget, known, lookup, parse, shipped, storage
 
 ROW = {
     "machine": "a3-highgpu-8g",
@@ -50,6 +51,39 @@ def test_lookup_is_none_when_no_source_prices_it(machine: str, zone: str, provis
     assert lookup(machine, zone, provisioning, [rate("us-east4", "2026-06-01", 34)]) is None
 
 
+def test_budget_goes_by_the_highest_rate_that_is_fresh():
+    """Four sources, four prices: the cheapest of them would let a session cost the double."""
+    rates = [rate("us-east4", "2026-11-01", 40), rate("us-east4", "2026-11-20", 35)]
+    old = rate("us-east4", "2026-06-01", 60)
+
+    assert for_budget([*rates, old], date(2026, 11, 23)).usd_per_h == 40
+    assert for_budget([old, rate("us-east4", "2026-06-02", 50)], date(2026, 11, 23)) is old
+    assert for_budget([], date(2026, 11, 23)) is None
+
+
+def test_budget_goes_by_the_live_price_when_google_tells_one():
+    """Its own price in the user's own project is what will be billed."""
+    live = replace(rate("us-east4-a", "2026-11-23", 30), live=True)
+
+    found = for_budget([rate("us-east4", "2026-11-22", 60), live], date(2026, 11, 23))
+
+    assert found is live
+
+
+def test_known_holds_every_source_of_the_place_and_no_neighbours():
+    """The range of a plan is what the sources say there, nothing else."""
+    rates = [rate(place, "2026-06-01", 1) for place in ("us-east4", "us-east4-a", "us-east4-b")]
+
+    found = known("a3-highgpu-8g", "us-east4-a", "spot", rates)
+
+    assert {each.place for each in found} == {"us-east4", "us-east4-a"}
+
+
+def test_storage_has_a_source_and_a_date():
+    """The weights cost as long as they stay: a bare number would be believed."""
+    assert all(row.source and date.fromisoformat(row.date) for row in storage())
+
+
 def test_rate_warns_when_it_is_older_than_thirty_days():
     """An old rate is still the best there is; it must say so."""
     old = rate("us-east4", "2026-06-01", 34)
@@ -72,6 +106,7 @@ def test_rate_warns_when_it_is_older_than_thirty_days():
         ({**ROW, "usd_per_h": float("nan")}, "usd_per_h nan"),
         ({**ROW, "provisioning": "SPOT"}, "provisioning 'SPOT'"),
         ({**ROW, "zone": "a"}, "unknown key 'zone'"),
+        ({**ROW, "live": True}, "unknown key 'live'"),
     ],
 )
 def test_table_is_refused_when_a_row_is_not_a_whole_rate(row: object, complaint: str):

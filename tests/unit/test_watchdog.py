@@ -350,6 +350,32 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
 LOG = f"INFO 200 OK\nERROR [core.py:337] {OOM}\nEngineDeadError: see the stack trace above\n"
 
 
+def load(world) -> object:
+    return json.loads(world.google.guest["load"])
+
+
+def test_watchdog_tells_the_speed_when_tokens_are_generated(serving):
+    """Whoever watches a session sees it from here: nobody else may ask vLLM without a tunnel."""
+    assert load(serving) == {"tok_s": 0.0, "running": 0, "waiting": 0}
+
+    serving.vllm.tokens += 1500
+    serving.vllm.running = 2.0
+    serving.look()
+    assert load(serving) == {"tok_s": 100.0, "running": 2, "waiting": 0}
+
+    serving.vllm.tokens = 30.0  # it was started again
+    serving.look()
+    assert load(serving) == {"tok_s": 2.0, "running": 2, "waiting": 0}
+
+
+def test_watchdog_tells_no_speed_when_vllm_does_not_answer(serving):
+    """An old figure would look like work."""
+    serving.vllm.mode = "down"
+    serving.look()
+
+    assert load(serving) is None
+
+
 def dies(world, log=LOG, state="failed", result="exit-code"):
     world.vllm.mode = "down"
     world.unit(state, result)
