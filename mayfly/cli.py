@@ -173,11 +173,14 @@ def execute(context: typer.Context, session: Session = "") -> None:
 def cp(
     source: Annotated[str, typer.Argument(metavar="SRC", help="A path, or SESSION:PATH.")],
     target: Annotated[str, typer.Argument(metavar="DST", help="A path, or SESSION:PATH.")],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an earlier copy ended.")
+    ] = False,
 ) -> None:
     """Copy files and folders to a session's VM or from it; :PATH is the only session's."""
     from mayfly.commands import cp as command
 
-    command.run(source, target)
+    command.run(source, target, resume=resume)
 
 
 @app.command("ssh-config")

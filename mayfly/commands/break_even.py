@@ -9,6 +9,7 @@ from mayfly import break_even, pricing, profile
 from mayfly.break_even import Api
 from mayfly.commands.plan import chosen, one
 from mayfly.errors import RefusedError, WrongInputError
+from mayfly.fit import FitError
 from mayfly.machines import GPU_MACHINES, MACHINES
 from mayfly.measured import Measured, find
 from mayfly.problems import NOTHING_DONE
@@ -68,7 +69,14 @@ def api_of(wanted: Wanted) -> Api:
 
 def measured(loaded: profile.Profile, machine: str) -> Measured:
     """The speed in mode fast, in which tokens are cheapest. RefusedError where there is none."""
-    choice = loaded.choose(machine, "fast")
+    try:
+        choice = loaded.choose(machine, "fast")
+    except FitError as error:
+        raise RefusedError(
+            f"{loaded.name} does not fit {machine}: {error}.",
+            NOTHING_COMPARED,
+            f"Try: mayfly plan {loaded.name} --machine {machine}",
+        ) from error
     row = find(loaded.config, MACHINES[machine].gpu, choice.setup.tp, choice.setup.dcp)
     if row is None:
         raise RefusedError(

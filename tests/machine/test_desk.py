@@ -88,6 +88,29 @@ def test_cp_brings_a_folder_there_and_back(desk):
     assert (desk.folder / "back/deep/a b").read_text() == "content"
 
 
+def test_cp_goes_on_where_it_broke_over_the_real_line(desk):
+    """There and back, with half a file at either end."""
+    (desk.folder / "much").mkdir()
+    whole = b"0123456789abcdef" * 64000
+    (desk.folder / "much/data").write_bytes(whole)
+    begun = 'mkdir -p "$HOME/much"; head -c 500000 > "$HOME/much/data"'
+    desk.run("exec", "test", "--", "sh", "-c", begun, stdin=whole.decode())
+
+    done = desk.run("cp", "--resume", "much", "test:much")
+    assert done.returncode == 0, done.stderr
+
+    (desk.folder / "again").mkdir()
+    (desk.folder / "again/data").write_bytes(whole[:700_000])
+    done = desk.run("cp", "--resume", "test:much", "again")
+    assert done.returncode == 0, done.stderr
+    assert (desk.folder / "again/data").read_bytes() == whole
+
+    done = desk.run("cp", "--resume", "test:nowhere", "again")
+    assert done.returncode == 1
+    assert "nowhere: there is no such file or folder" in done.stderr
+    assert "Not everything was copied" in done.stderr
+
+
 def test_cp_exits_1_with_scps_words_when_the_place_is_not_writable(desk):
     """A login is not root."""
     (desk.folder / "file").touch()
