@@ -2,15 +2,20 @@
 
 import datetime
 
-from mayfly import advice
+from mayfly import advice, catalog
 from mayfly.advice import Advice
 from mayfly.cloud import Cloud, CloudError
 from mayfly.pricing import Rate
 
 
 def rate(cloud: Cloud, machine: str, zone: str, provisioning: str) -> Rate | None:
-    """The price of a machine in a zone now; None where Google tells none. Raises CloudError."""
-    return spot(cloud, machine, zone) if provisioning == "spot" else None
+    """The price of a machine in a zone now; None where Google tells none. Raises CloudError.
+
+    Flex-start has none: neither the price history nor the catalogue knows it.
+    """
+    if provisioning == "spot":
+        return spot(cloud, machine, zone)
+    return catalog.on_demand(cloud, machine, zone) if provisioning == "on-demand" else None
 
 
 def spot(cloud: Cloud, machine: str, zone: str) -> Rate | None:

@@ -336,6 +336,7 @@ PROJECTS: Rows = {
     # The operation of whoever started it; its name tells nothing that could be checked.
     "serviceusage.operations.get": FREE,
     "cloudbilling.projects.getBillingInfo": (needs("resourcemanager.projects.get", PROJECT),),
+    "cloudbilling.services.skus.list": FREE,
     "cloudbilling.billingAccounts.list": FREE,
     "cloudbilling.billingAccounts.get": (needs("billing.accounts.get", BILLING),),
     **rows(_BUDGETS, "billing.budgets", BILLING, "create list get delete patch:update"),

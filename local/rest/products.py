@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from local.rest import (
     billing,
+    billing_catalog,  # noqa: F401: its methods are billing's own
     functions,
     iam,
     kms,

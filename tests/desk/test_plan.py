@@ -157,6 +157,38 @@ def test_plan_goes_by_googles_own_price_when_it_is_asked_for(world, capsys):
     assert plan["budget_rate"]["usd_per_hour"] == plan["usd_per_hour"]
 
 
+def test_plan_adds_up_the_parts_when_it_is_asked_for_on_demand(world, capsys):
+    """By hand: 96 vCPUs, 1,360 GB, 8 GPUs; neither the spot nor the reserved nor the custom SKU."""
+    project.switch_on(world, "cloudbilling")
+    words = ("kimi-k2.5", "--machine", "a2-ultragpu-8g", "--provisioning", "on-demand", "--live")
+
+    code, out, err = said(capsys, *words, "--json")
+    plan = json.loads(out)
+
+    assert (code, err) == (0, "")
+    assert plan["usd_per_hour"] == pytest.approx(96 * 0.031611 + 1360 * 0.004237 + 8 * 3.9)
+    assert plan["rate_source"].startswith("Google's Cloud Billing Catalog")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("kimi-k2.5", "--machine", "a3-highgpu-8g"),  # its GPU would be cheaper than as spot
+        ("qwen3-4b", "--machine", "g2-standard-8"),  # two SKUs for one part
+        ("kimi-k2.5", "--machine", "a3-megagpu-8g"),  # nobody has told us its SKUs
+        ("kimi-k2.5", "--machine", "a2-ultragpu-8g", "--zone", "us-east5-a"),  # not sold there
+    ],
+)
+def test_plan_takes_no_price_from_the_catalogue_when_it_is_not_certain(world, capsys, words):
+    """A sum over the wrong part would be off by a factor, and look exact."""
+    project.switch_on(world, "cloudbilling")
+
+    code, _, err = said(capsys, *words, "--provisioning", "on-demand", "--live")
+
+    assert code == 0
+    assert "Google tells no price of it as on-demand in " in err
+
+
 def test_plan_says_so_and_goes_by_the_table_when_google_tells_no_price(world, capsys):
     """A plan must not fail over its price."""
     code, out, err = said(capsys, "kimi-k2.5", "--live", "--provisioning", "flex-start", "--json")

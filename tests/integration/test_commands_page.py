@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from local.cloud import LocalCloud, Options
+from mayfly.cloud import connect
 from mayfly.demo.workshop import make_project
 from tests.conftest import ROOT
 from tests.desk import schemas
@@ -147,6 +148,10 @@ def desk() -> Iterator[Desk]:
             os.environ.update(variables | {"PATH": variables["PATH"].replace("$PATH", path)})
             os.environ["HOME"] = str(folder / "home")
             make_project(folder / "project", described["project"])
+            # As `mayfly init` has done long ago.
+            api = "services/cloudquotas.googleapis.com:enable"
+            cloud = connect(described["project"])
+            cloud.ask("POST", "services", f"projects/{cloud.project}/{api}", {})
             yield Desk(folder / "project")
         finally:
             local.stop()
