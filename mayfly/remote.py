@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mayfly import idle, vms
+from mayfly import idle, names, vms
 from mayfly.cloud import Cloud, CloudError, connect
 from mayfly.errors import FailedError, WrongInputError
 from mayfly.project import find_project
@@ -43,6 +43,13 @@ class Place:
 
 def find(session: str) -> Place:
     """The session's VM; without a name the only one. WrongInputError names those there are."""
+    project, cloud, there = look(session)
+    sessions = [vm for vm in there if vm.layer == names.SESSION]
+    return Place(project, cloud, vms.pick(sessions, session, project))
+
+
+def look(session: str) -> tuple[str, Cloud, list[vms.Vm]]:
+    """The project, its cloud, and all VMs of ours; what cannot be known is told of this session."""
     if session:
         vms.check_session_name(session)
     where = f"Session {session!r}: " if session else ""
@@ -53,7 +60,7 @@ def find(session: str) -> Place:
         raise WrongInputError(where + error.what, error.meaning, error.remedy) from error
     cloud = connect(project)
     try:
-        there = vms.sessions(cloud)
+        return project, cloud, vms.all_of_ours(cloud)
     except CloudError as error:
         if session and session not in checkout.stacks():
             raise WrongInputError(
@@ -62,7 +69,6 @@ def find(session: str) -> Place:
                 error.remedy or "Try: mayfly status",
             ) from error
         raise
-    return Place(project, cloud, vms.pick(there, session, project))
 
 
 def find_running(session: str) -> Place:

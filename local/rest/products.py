@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from local.rest import (
     billing,
-    billing_catalog,  # noqa: F401: its methods are billing's own
+    billing_catalog,
     functions,
     iam,
     kms,
@@ -21,7 +21,7 @@ from local.rest.service import Service
 
 SERVICES: tuple[Service, ...] = (
     compute,
-    billing.SERVICE,
+    billing_catalog.SERVICE,  # billing's own, with the price list
     billing.BUDGETS,
     functions.SERVICE,
     iam.SERVICE,

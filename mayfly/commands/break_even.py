@@ -45,6 +45,7 @@ def run(wanted: Wanted, *, as_json: bool, as_csv: bool, month: str) -> None:
     machine = chosen("machine", wanted.machine or loaded.default_machine or GPU_MACHINES[0])
     zone = one("zone", wanted.zone or machine.zones[0], machine.zones)
     provisioning = one("provisioning", wanted.provisioning, machine.provisioning)
+    row = measured(loaded, machine.name)
     rate = pricing.lookup(machine.name, zone, provisioning)
     if rate is None:
         raise RefusedError(
@@ -52,7 +53,6 @@ def run(wanted: Wanted, *, as_json: bool, as_csv: bool, month: str) -> None:
             NOTHING_COMPARED,
             f"Try: mayfly plan {loaded.name} --machine {machine.name}   (the places it knows)",
         )
-    row = measured(loaded, machine.name)
     told = facts(row, rate, api) | {"profile": loaded.name, "machine": machine.name, "zone": zone}
     if as_json:
         print(json.dumps(told, indent=2))

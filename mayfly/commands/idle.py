@@ -4,11 +4,10 @@ import json
 import time
 from typing import Any
 
-from mayfly import idle, names, vms
-from mayfly.cloud import Cloud, connect
+from mayfly import idle, names, remote, vms
+from mayfly.cloud import Cloud
 from mayfly.commands.status import minutes
 from mayfly.errors import FailedError
-from mayfly.project import find_project
 
 
 def run(session: str, *, as_json: bool) -> None:
@@ -20,11 +19,7 @@ def run(session: str, *, as_json: bool) -> None:
 
 def find(session: str) -> tuple[Cloud, vms.Vm]:
     """The door and the VM of that name; without one, the only session. Raises WrongInputError."""
-    if session:
-        vms.check_session_name(session)
-    project = find_project().google_project()
-    cloud = connect(project)
-    there = vms.all_of_ours(cloud)
+    project, cloud, there = remote.look(session)
     if not session:
         there = [vm for vm in there if vm.layer == names.SESSION]
     return cloud, vms.pick(there, session, project)

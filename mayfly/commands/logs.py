@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from mayfly import idle, names, vms
-from mayfly.cloud import Cloud, CloudError, connect
+from mayfly.cloud import Cloud, CloudError
 from mayfly.errors import WrongInputError
 from mayfly.journal import show_journal
-from mayfly.project import find_project
-from mayfly.remote import Place
+from mayfly.remote import Place, look
 from mayfly.spans import parse_span
 from mayfly.timeline import Teller
 
@@ -29,9 +28,8 @@ def run(session: str, *, seed: bool, follow: bool, since: str, journal: bool = F
     if session:
         vms.check_session_name(session)
     after = since_time(since, time.time())
-    project = find_project().google_project()
-    cloud = connect(project)
-    vm = choose(vms.all_of_ours(cloud), session, names.SEED if seed else names.SESSION, project)
+    project, cloud, there = look(session)
+    vm = choose(there, session, names.SEED if seed else names.SESSION, project)
     if journal:
         return show_journal(Place(project, cloud, vm), follow=follow, after=after)
     console = Console(cloud, vm, after)
