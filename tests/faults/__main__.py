@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
-from tests.faults import page, scenarios, shards
-from tests.faults.measure import Result
+from tests.faults import page, publish, scenarios, shards
 from tests.faults.place import Place
-from tests.faults.runner import run_once
+from tests.faults.runner import run_all
 from tests.faults.scenario import ALL, Scenario
 
 LOGS = ROOT / ".mayfly/faults"
@@ -30,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="the result as JSON; a table goes beside it")
     parser.add_argument("--logs", type=Path, help="a folder for the logs")
     parser.add_argument("--places", type=int, default=shards.PLACES, help="local clouds at once")
+    parser.add_argument("--first", type=int, default=0, help="which condition comes first")
     options = parser.parse_args(arguments)
     wanted = [name for name in options.only.split(",") if name] or list(ALL)
     if unknown := [name for name in wanted if name not in ALL]:
@@ -37,45 +37,39 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # or its cloud would outlive it
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    said = perform([ALL[name] for name in wanted], options)
+    began = datetime.datetime.now(datetime.UTC)
+    logs = options.logs or LOGS / began.strftime("%Y-%m-%dT%H%M%SZ")
+    rows = perform([ALL[name] for name in wanted], options, logs)
+    said = {
+        "date": began.strftime("%Y-%m-%d"),
+        "command": page.COMMAND,
+        "seconds": round((datetime.datetime.now(datetime.UTC) - began).total_seconds()),
+        "scenarios": sorted(rows, key=lambda row: list(ALL).index(row["name"])),
+    }
     if options.out:
-        page.write(said, options.out)
+        publish.publish(said, logs, options.out)
     print(json.dumps(said, indent=1) if options.json else page.told(said), flush=True)
     return 0 if all(row["ok"] for row in said["scenarios"]) else 1
 
 
-def perform(chosen: list[Scenario], options: argparse.Namespace) -> dict[str, Any]:
-    """Play some scenarios, here or in several places; the result, as it is written."""
-    began = datetime.datetime.now(datetime.UTC)
-    logs = options.logs or LOGS / began.strftime("%Y-%m-%dT%H%M%SZ")
+def perform(
+    chosen: list[Scenario], options: argparse.Namespace, logs: Path
+) -> list[dict[str, Any]]:
+    """Play some scenarios, here or in several places; a row each, in any order."""
     parts = shards.split(chosen, options.places)
     if len(parts) > 1:
-        rows = shards.play(parts, options.runs, logs)
-    else:
-        rows = play(chosen, options.runs, logs)
-    order = list(ALL)
-    return {
-        "date": began.strftime("%Y-%m-%d"),
-        "command": page.COMMAND,
-        "seconds": round((datetime.datetime.now(datetime.UTC) - began).total_seconds()),
-        "logs": logs.name,
-        "scenarios": sorted(rows, key=lambda row: order.index(row["name"])),
-    }
+        return shards.play(parts, options.runs, logs)
+    return play(chosen, options, logs)
 
 
-def play(chosen: list[Scenario], runs: int, logs: Path) -> list[dict[str, Any]]:
+def play(chosen: list[Scenario], options: argparse.Namespace, logs: Path) -> list[dict[str, Any]]:
     """Some scenarios so many times in a row, in one place; a row each."""
-    found: dict[str, list[Result]] = {one.name: [] for one in chosen}
     # A short path: the name of a socket has 107 bytes.
     with tempfile.TemporaryDirectory(prefix="mf-", ignore_cleanup_errors=True) as folder:
         try:
             place = Place(Path(folder), say)
             try:
-                for run in range(1, runs + 1):
-                    for name, result in run_once(place, chosen, str(run)).items():
-                        found[name].append(result)
-                        said = "; ".join(result.problems)[:500] or f"{result.over_s:.1f} s over"
-                        say(f"run {run}: {name}: {said}")
+                found = run_all(place, chosen, options.runs, options.first)
             finally:
                 place.stop()
         finally:

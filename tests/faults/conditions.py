@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from tests.faults.patience import wait_until
 from tests.faults.place import Place
 from tests.faults.scenario import ALONE
-from tests.waiting import wait_until
 
 BUSY_LIMIT_S = 120.0
-AT_ONCE = 4
+AT_ONCE = 6
 CONDITIONS: dict[str, Callable[[Place], AbstractContextManager[None]]] = {}
 
 

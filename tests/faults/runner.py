@@ -20,16 +20,15 @@ from tests.faults.measure import (
     touched,
     unfinished,
 )
+from tests.faults.patience import GIVEN_UP, wait_until
 from tests.faults.place import Place
 from tests.faults.scenario import PAUSED, Scenario
 from tests.faults.session import Due, Session
 from tests.faults.timing import in_test
-from tests.waiting import wait_until
 
 # Longer than any bound: what is over its bound is measured, not given up.
 PATIENCE_S = 60.0
-SETTLE_LIMIT_S = 150.0
-POLL_S = 0.25
+SETTLE_LIMIT_S = 300.0
 
 
 @dataclass
@@ -47,30 +46,43 @@ class Played:
         self.result.problems.append(f"{type(error).__name__}: {error}"[:600])
 
 
-def run_once(place: Place, scenarios: Sequence[Scenario], run: str) -> dict[str, Result]:
-    """Every scenario once; those that want the same condition of the place at the same time."""
-    results: dict[str, Result] = {}
+def run_all(
+    place: Place, scenarios: Sequence[Scenario], runs: int, first: int = 0
+) -> dict[str, list[Result]]:
+    """Every scenario so often; those that want the same condition of the place at the same time.
+
+    first: which condition comes first, counted; then those behind it, then those before.
+    """
+    results: dict[str, list[Result]] = {chosen.name: [] for chosen in scenarios}
     before = keepsakes(place)
 
-    def whole(chosen: Scenario) -> Played:
+    def whole(chosen: Scenario, run: int) -> Played:
         played = _play(place, chosen, run)
         if chosen.condition != PAUSED:  # nobody cleans up there before it is over
             _settle(played, before)
         return played
 
-    for name, condition in CONDITIONS.items():
+    order = list(CONDITIONS)[first:] + list(CONDITIONS)[:first]
+    for name in order:
         group = [chosen for chosen in scenarios if chosen.condition == name]
         if not group:
             continue
-        with condition(place), ThreadPoolExecutor(at_once(name)) as pool:
-            played = list(pool.map(whole, group))
-        for one in played if name == PAUSED else ():
-            _settle(one, before)
-        results |= {one.scenario.name: one.result for one in played}
+        numbers = [run for run in range(1, runs + 1) for _ in group]
+        with CONDITIONS[name](place), ThreadPoolExecutor(at_once(name)) as pool:
+            try:
+                played = list(pool.map(whole, group * runs, numbers))
+            except KeyboardInterrupt:
+                GIVEN_UP.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        for one in played:
+            if name == PAUSED:
+                _settle(one, before)
+            results[one.scenario.name].append(one.result)
     return results
 
 
-def _play(place: Place, chosen: Scenario, run: str) -> Played:
+def _play(place: Place, chosen: Scenario, run: int) -> Played:
     """Bring it about and wait for its end; a failure is a problem in its result."""
     session = Session(place, f"{chosen.name[:34]}-{run}", in_test(chosen.config))
     played = Played(chosen, session)
@@ -83,7 +95,7 @@ def _play(place: Place, chosen: Scenario, run: str) -> Played:
             session.tell(f"VM {one.vm_id} is due in {one.at - time.time():.1f} s, by {one.by}")
         limit_s = max((one.at - time.time() for one in played.due), default=0.0)
         limit_s = max(limit_s, 0.0) + chosen.bound(session.timing) + PATIENCE_S
-        wait_until(lambda: _is_over(session), limit_s, poll_s=POLL_S)
+        wait_until(lambda: _is_over(session), limit_s)
     except Exception as error:
         played.fail(error)
     _measure(played)
@@ -113,7 +125,7 @@ def _settle(played: Played, before: Keepsakes) -> None:
     """Wait until the reaper has cleaned up; what is left then, and what the ledger says."""
     session, result, place = played.session, played.result, played.session.place
     try:
-        wait_until(lambda: not unfinished(session), SETTLE_LIMIT_S, poll_s=POLL_S)
+        wait_until(lambda: not unfinished(session), SETTLE_LIMIT_S)
     except AssertionError:
         result.problems.append(f"not cleaned up: {', '.join(unfinished(session))}")
     if not played.scenario.may_leave_disk:
@@ -123,6 +135,8 @@ def _settle(played: Played, before: Keepsakes) -> None:
     result.problems += [*disk_problems(played.scenario, result), *wrong, *touched(place, before)]
     result.seconds = round(time.monotonic() - played.began, 1)
     session.tell(f"result: {result.shown()}")
+    said = "; ".join(result.problems)[:500] or f"{result.over_s:.1f} s over"
+    place.say(f"{session.log.stem}: {said}")
     _forget(session)
 
 

@@ -12,14 +12,16 @@ from typing import Any
 from mayfly import names, timeline
 from mayfly.vms import seconds
 from reaper.life import ENDS
+from tests.faults.patience import wait_until
 from tests.faults.place import PULUMI_LIMIT_S, Place
 from tests.faults.timing import Timing
-from tests.waiting import wait_until
 
 UP = ("up", "--yes", "--skip-preview")
 WATCHDOG, VLLM = "startup[.]watchdog", "bin/vllm serve"
 # Patience with a busy machine; no bound.
 SEE_LIMIT_S, SERVE_LIMIT_S = 240.0, 400.0
+# A phase may be over in a moment.
+SHORT_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Session:
         self.limit_s = SERVE_LIMIT_S
         self.left: tuple[list[str], float] | None = None
         self.vm_name = names.vm(stack)
+        self.served: dict[str, float] = {}  # VM -> end of its start-up, Unix seconds
         self._began = time.monotonic()
 
     def tell(self, line: str) -> None:
@@ -63,24 +66,61 @@ class Session:
         return self.place.start_pulumi(self.stack, *UP)
 
     def serve(self) -> str:
-        """Up, until the endpoint answers; the VM's id."""
-        self.place.pulumi(self.stack, *UP)
-        self.tell(f"serving on VM {self.vm_id}")
-        return self.vm_id
+        """Up, until the endpoint answers and the command has returned; the VM's id."""
+        with self.place.starting:
+            up = self.begin_up()
+            vm_id = self.see_serving()
+            self.returned(up)
+        return vm_id
+
+    def serve_unwatched(self) -> list[Due]:
+        """The same, and the watchdog stopped: idle from then on, and the reaper's to end."""
+        with self.place.starting:
+            up = self.begin_up()
+            self.see_serving()
+            self.stop_watchdog()  # before it can end what nobody uses
+            self.returned(up)
+        return self.idle_due("reaper")
+
+    def returned(self, up: subprocess.Popen[bytes]) -> None:
+        """`pulumi up` has ended well. AssertionError where it has not."""
+        code = up.wait(PULUMI_LIMIT_S)
+        text = self.place.log(self.stack, UP[0]).read_text()
+        assert code == 0, f"pulumi up --stack {self.stack}: {code}\n{text[-1500:]}"
 
     def see_vm(self) -> str:
         """The VM's id, as soon as it is there."""
         wait_until(self.instance, SEE_LIMIT_S)
         return self.vm_id
 
-    def see_phase(self, *phases: str, limit_s: float = SERVE_LIMIT_S) -> str:
+    def see_phase(self, *phases: str) -> str:
         """Wait until the VM says that it is in one of these."""
         vm_id = self.see_vm()
+        said = lambda: self.place.claims(vm_id).get("phase")  # noqa: E731
         return str(
-            wait_until(
-                lambda: (said := self.place.claims(vm_id).get("phase")) in phases and said, limit_s
-            )
+            wait_until(lambda: said() in phases and said(), SERVE_LIMIT_S, poll_s=SHORT_POLL_S)
         )
+
+    def see_serving(self) -> str:
+        """Wait until the VM serves, by its own timeline, and note since when; its id."""
+        vm_id = self.see_vm()
+        wait_until(lambda: self.note_serving(vm_id), SERVE_LIMIT_S, poll_s=SHORT_POLL_S)
+        self.tell(f"serving on VM {vm_id}")
+        return vm_id
+
+    def note_serving(self, vm_id: str) -> bool:
+        """Whether this VM says that it serves; since when is kept for `idle_due`."""
+        stages = timeline.parse(self.place.claims(vm_id).get("timeline", ""))
+        since = next((s.end for s in stages if s.name == "check" and s.end is not None), None)
+        if since is not None:
+            self.served[vm_id] = since
+        return since is not None
+
+    def next_serving(self) -> bool:
+        """Whether another VM of this name than those before serves."""
+        found = self.instance()
+        vm_id = str(found["id"]) if found else ""
+        return vm_id not in self.served and bool(vm_id) and self.note_serving(vm_id)
 
     def die(self, up: subprocess.Popen[bytes]) -> None:
         """The laptop is gone: the engine and all it started, at once."""
@@ -115,14 +155,10 @@ class Session:
         assert found is not None, f"{self.stack} has no VM"
         return str(found["id"])
 
-    def served_at(self) -> float:
-        """When its last check was done: the end of its start-up, by its own timeline."""
-        stages = timeline.parse(self.place.claims(self.vm_id).get("timeline", ""))
-        return next(s.end for s in stages if s.name == "check" and s.end is not None)
-
     def idle_due(self, *by: str) -> list[Due]:
-        """A session that served and was never asked: due when it was idle for its limit."""
-        return [Due(self.vm_id, self.served_at() + self.timing.limits.idle_s, by)]
+        """Sessions that served and were never asked: due when they were idle for their limit."""
+        idle_s = self.timing.limits.idle_s
+        return [Due(vm_id, at + idle_s, by) for vm_id, at in self.served.items()]
 
     def due_now(self, *by: str) -> list[Due]:
         """Nothing that comes after this moment is of use to anybody."""
@@ -169,17 +205,11 @@ class Session:
     def sleep(self, seconds: float) -> None:
         """Time that passes is the fault here."""
         until = time.monotonic() + seconds
-        wait_until(lambda: time.monotonic() > until, seconds + 1, poll_s=0.2)
+        wait_until(lambda: time.monotonic() > until, seconds + 1)
 
     def stop_watchdog(self) -> None:
         """For good: nobody on the VM ends it any more."""
         self.systemctl("stop", "mayfly-watchdog")
-
-    def serve_unwatched(self) -> list[Due]:
-        """Up, and the watchdog stopped: idle from then on, and the reaper's to end."""
-        self.serve()
-        self.stop_watchdog()
-        return self.idle_due("reaper")
 
     # -- what became of it
 

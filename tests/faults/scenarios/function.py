@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from mayfly.demo.workshop import FOUNDATION
 from tests.faults.measure import left_in_compute
+from tests.faults.patience import wait_until
 from tests.faults.scenario import ALONE, DEADLINE, REAPER, WATCHDOG, scenario
 from tests.faults.session import Due, Session, descendants
-from tests.waiting import wait_until
 
 INVOKE = "run.routes.invoke"
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from local.rest.compute.life import Life
 from mayfly import idle, names
+from tests.faults.patience import wait_until
 from tests.faults.place import PULUMI_LIMIT_S
 from tests.faults.scenario import REAPER, WATCHDOG, scenario
-from tests.faults.session import Due, Session
+from tests.faults.session import SEE_LIMIT_S, Due, Session
+from tests.faults.timing import SHORT_LIFE
 
 DELETE = "compute.instances.delete"
 
@@ -22,9 +24,11 @@ def order(session: Session, fault: str, **words: Any) -> None:
 
 
 def preempt(session: Session) -> Sequence[Due]:
+    """Google takes back what runs, and a VM says that it boots a moment before it does."""
+    life, zone = session.place.local.world.of(Life), session.zone
+    wait_until(lambda: (found := session.instance()) and found["status"] == "RUNNING", SEE_LIMIT_S)
     due = session.due_now("google")
-    world = session.place.local.world
-    assert world.of(Life).preempt(session.zone, session.vm_name) is not None
+    assert life.preempt(zone, session.vm_name) is not None
     return due
 
 
@@ -75,7 +79,7 @@ def delete_is_slow(session: Session) -> Sequence[Due]:
 @scenario(
     "A lease holds the VM for ten hours: its deadline ends it all the same.",
     lambda t: t.google_s,
-    config={"maxHours": "0.025"},
+    config=SHORT_LIFE,
 )
 def lease_past_the_deadline(session: Session) -> Sequence[Due]:
     session.serve()
@@ -89,7 +93,7 @@ def lease_past_the_deadline(session: Session) -> Sequence[Due]:
     "A process on the VM claims activity for ever, and the watchdog is stopped.",
     lambda t: t.deadline_s,
     off=(WATCHDOG, REAPER),
-    config={"maxHours": "0.03"},
+    config=SHORT_LIFE,
 )
 def claims_are_lies(session: Session) -> Sequence[Due]:
     (due,) = session.serve_unwatched()

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from mayfly import names
+from tests.faults.patience import wait_until
 from tests.faults.scenario import WATCHDOG, scenario
 from tests.faults.session import Due, Session
-from tests.waiting import wait_until
 
 
 @scenario(

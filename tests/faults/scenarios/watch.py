@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from tests.faults.scenario import DEADLINE, REAPER, WATCHDOG, scenario
 from tests.faults.session import WATCHDOG as PROCESS
 from tests.faults.session import Due, Session
+from tests.faults.timing import SHORT_LIFE
 
 
 @scenario("Nobody uses the session: nothing is wrong.", lambda t: t.watchdog_s)
@@ -58,7 +59,7 @@ def reaper_silent(session: Session) -> Sequence[Due]:
     "The watchdog is stopped and nobody wakes the reaper: Google's own deadline is left.",
     lambda t: t.deadline_s,
     off=(WATCHDOG, REAPER),
-    config={"maxHours": "0.035"},
+    config=SHORT_LIFE,
     condition="scheduler-paused",
 )
 def only_the_deadline_left(session: Session) -> Sequence[Due]:
