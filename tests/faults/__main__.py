@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows = perform([ALL[name] for name in wanted], options, logs)
     said = {
         "date": began.strftime("%Y-%m-%d"),
-        "command": page.COMMAND,
+        "command": f"make faults RUNS={options.runs} OUT={options.out or ''}".removesuffix(" OUT="),
         "seconds": round((datetime.datetime.now(datetime.UTC) - began).total_seconds()),
         "scenarios": sorted(rows, key=lambda row: list(ALL).index(row["name"])),
     }

@@ -10,14 +10,14 @@ from tests.faults.timing import in_test, production
 
 # A balanced persistent disk's list price in us-central1 (Google's disk pricing page, from memory).
 DISK_USD_PER_GB_MONTH = 0.10
-COMMAND = "make faults RUNS=3 OUT=docs/results/teardown.json"
 
 HEAD = """# Teardown under faults
 
-Made by `{command}`, last on {date}, in {minutes:.0f} minutes; do not edit. Each row was played
-{runs} on the local cloud: the real Pulumi engine on a gs:// state, the reaper's function
-under functions-framework with its own engine, VMs that boot and run our startup archive and
-watchdog. Only durations are shorter, by configuration. **Nothing here ran on real Google Cloud.**
+Made by `{command}` on {date}, in {minutes:.0f} minutes;
+do not edit. Each row was played {runs} on the local cloud: the real Pulumi engine on a gs:// state,
+the reaper's function under functions-framework with its own engine, VMs that boot and run our
+startup archive and watchdog. Only durations are shorter, by configuration. **Nothing here ran on
+real Google Cloud.**
 
 - *over*: seconds of GPU life after the session should have ended, the worst of all runs; by
   Compute's own operations. A session should have ended when it was idle for its limit, or when it
@@ -89,15 +89,15 @@ def promise(rows: Sequence[Row]) -> str:
     said = [
         f"Of {len(rows)} faults, each played {runs} on the local cloud, "
         f"{'all' if held == len(rows) else held} ended within the bound that the design sets, and "
-        f"{left or 'none'} left a GPU. With the default settings GPUs are free"
+        f"{left or 'none'} left a GPU. With the default settings"
     ]
     lone = [r for r in rows if len(r["layers_off"]) > 1]
     most = [r for r in rows if r not in lone]
     if most:
-        said.append(f"{_longest(most)} after the session should have ended at the latest")
+        said.append(f"GPUs are free {_longest(most)} after the session should have ended")
     if lone:
-        said.append(f"and where two of the three layers are off, after {_longest(lone)}")
-    return f"{', '.join(said)}."
+        said.append(f"and where two of the three layers are off, {_longest(lone)} after it")
+    return f"{', '.join(said)}, at the latest."
 
 
 def _longest(rows: Sequence[Row]) -> str:

@@ -41,6 +41,7 @@ def merged(
     after = [rows.pop(row["name"], row) for row in before["scenarios"]]
     return {
         **said,
+        "command": before["command"],
         "seconds": before["seconds"] + said["seconds"],
         "scenarios": [*after, *rows.values()],
     }

@@ -1,5 +1,6 @@
 """One session under a fault: what its user does, what happens to its VM, when it ended."""
 
+import math
 import os
 import re
 import signal
@@ -22,6 +23,7 @@ WATCHDOG, VLLM = "startup[.]watchdog", "bin/vllm serve"
 SEE_LIMIT_S, SERVE_LIMIT_S = 240.0, 400.0
 # A phase may be over in a moment.
 SHORT_POLL_S = 0.05
+KEEP_EVERY_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Session:
         self.vm_name = names.vm(stack)
         self.served: dict[str, float] = {}  # VM -> end of its start-up, Unix seconds
         self._began = time.monotonic()
+        self._kept_at = -math.inf
 
     def tell(self, line: str) -> None:
         """One line in the scenario's own log."""
@@ -198,8 +201,11 @@ class Session:
     def keep_serial(self) -> None:
         """Copy the VM's console while there is one: it goes with the VM."""
         found = self.instance()
-        text = self.place.local.world.machines.serial(str(found["id"])) if found else ""
-        if text:
+        now = time.monotonic()
+        if found is None or now - self._kept_at < KEEP_EVERY_S:
+            return
+        self._kept_at = now
+        if text := self.place.local.world.machines.serial(str(found["id"])):
             self.log.with_suffix(".serial").write_text(text)
 
     def sleep(self, seconds: float) -> None:

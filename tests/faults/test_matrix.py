@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.faults import __main__ as program
-from tests.faults import page, shards
+from tests.faults import page, patience, shards
 from tests.faults.conditions import CONDITIONS
 from tests.faults.measure import Result, disk_problems, over_s
 from tests.faults.scenario import ALL, LAYERS, PAUSED, REAPER
@@ -86,6 +86,25 @@ def test_split_plays_every_scenario_once_and_the_paused_ones_together():
     assert sorted(names) == sorted(ALL)
     assert sum(any(one.condition == PAUSED for one in part) for part in parts) == 1
     assert shards.split(SCENARIOS[:2], 3) == [SCENARIOS[:2]]
+
+
+def test_rows_of_a_place_that_died_are_there_and_say_so():
+    """Half a table that looks whole would be the worst of all."""
+    rows = shards.rows_of(SCENARIOS[:2], b"", -9)
+
+    assert [row["name"] for row in rows] == [one.name for one in SCENARIOS[:2]]
+    assert all(row["problems"] == ["its place ended with -9 and said nothing"] for row in rows)
+    assert not any(row["ok"] for row in rows)
+
+
+def test_wait_ends_when_the_run_is_told_to_end():
+    """Ctrl-C must not take the minutes that a session lives."""
+    patience.GIVEN_UP.set()
+    try:
+        with pytest.raises(AssertionError, match="the run was told to end"):
+            patience.wait_until(lambda: False, 600)
+    finally:
+        patience.GIVEN_UP.clear()
 
 
 def test_program_refuses_a_name_that_there_is_not(capsys):
