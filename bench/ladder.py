@@ -3,8 +3,8 @@
     python bench/ladder.py --out docs/results/ladder.md
 
 Needs no cloud and measures nothing: the product's own ranking, classification and steps walk
-through worlds in which capacity comes and goes (bench/ladder_world.py). The same trials give the
-same page.
+through worlds in which capacity comes and goes: random ones (bench/ladder_world.py) and the local
+cloud's own patterns (bench/ladder_patterns.py). The same trials give the same page.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # run as a program, as well as a module
 
+from bench.ladder_patterns import Played, played  # noqa: E402
 from bench.ladder_world import HINT_IS_RIGHT, REGIMES, Regime, World  # noqa: E402
 from mayfly import profile  # noqa: E402
 from mayfly.capacity import Verdict, classify  # noqa: E402
 from mayfly.ladder.rungs import Rung, Wanted, rungs  # noqa: E402
 from mayfly.ladder.walk import Attempt, Done, Ladder, Try, next_step  # noqa: E402
-from mayfly.machines import REGIONS  # noqa: E402
+from mayfly.machines import ANY, REGIONS  # noqa: E402
 
 PROFILE = "kimi-k2.5"
 HOME = "us-central1"
-TRIALS = 200
+MACHINE = "a2-ultragpu-8g"
+TRIALS = 100
 RETRY_FOR_S = 2 * 3600.0
 FAILED_S = 60.0
 """A failed `up`, engine and operation together. Assumed; the local cloud needs about 15 s."""
@@ -63,15 +66,17 @@ class Outcome:
     usd_per_h: float
 
 
-def places() -> tuple[Rung, ...]:
-    """Every rung of the profile on spot, as the product ranks them without advice."""
-    return rungs(Wanted(profile=profile.load(PROFILE), regions=REGIONS, weights_region=HOME))[0]
+def places(**more: Any) -> tuple[Rung, ...]:
+    """Every rung of the profile, as the product ranks them without advice; more: of `Wanted`."""
+    wanted = Wanted(profile=profile.load(PROFILE), regions=REGIONS, weights_region=HOME, **more)
+    return rungs(wanted)[0]
 
 
-def search(way: Way, world: World, found: Sequence[Rung]) -> Outcome:
+def search(way: Way, world: World | Played, found: Sequence[Rung]) -> Outcome:
     """Walk one world by one way."""
     if way.advice:
-        told = {(r.place.machine, r.place.zone): world.advice(r.place) for r in found}
+        said = {(r.place.machine, r.place.zone): world.advice(r.place) for r in found}
+        told = {place: chance for place, chance in said.items() if chance is not None}
         wanted = Wanted(
             profile=profile.load(PROFILE),
             regions=REGIONS,
@@ -132,6 +137,34 @@ def row(ends: Sequence[Outcome]) -> str:
     return f"{share} | {attempts} | {_two([end.minutes for end in landed])} | {rate:.2f}"
 
 
+def patterns() -> list[str]:
+    """The local cloud's patterns, a row each."""
+    ways = [way for way in WAYS if not way.advice]
+    lines = [
+        "## The local cloud's patterns",
+        "",
+        "The files in `local/patterns/` that are about room and quota alone: attempts, and minutes "
+        "to the VM. Asked for",
+        f"is {MACHINE} for an hour, on spot, or on any model where the pattern tells them apart. "
+        "A test plays the same",
+        "files against the local cloud.",
+        "",
+        "| pattern | " + " | ".join(way.name for way in ways) + " |",
+        "|---" * (len(ways) + 1) + "|",
+    ]
+    for one in played():
+        models = ANY if one.models_differ else ("spot",)
+        found = places(machines=(MACHINE,), provisioning=models, hours=1)
+        world = one.over(tuple(r.place for r in found))
+        ends = [search(way, world, found) for way in ways]
+        lines.append(f"| {one.name}: {one.says} | " + " | ".join(map(_cell, ends)) + " |")
+    return [*lines, ""]
+
+
+def _cell(end: Outcome) -> str:
+    return f"{end.attempts}, {end.minutes:.0f} min" if end.landed else f"{end.attempts}, none"
+
+
 def _two(values: Sequence[float]) -> str:
     ordered = sorted(values)
     return f"{statistics.median(ordered):.0f} / {ordered[int(0.9 * (len(ordered) - 1))]:.0f}"
@@ -160,7 +193,7 @@ What it shows: other places are what finds a VM; the hints save little here, bec
 region cost the same and so stand next to each other anyway; advice pays where few places have room.
 """
     tables = [line for regime in REGIMES for line in table(regime, trials, found)]
-    return "\n".join([head, *tables]).rstrip() + "\n"
+    return "\n".join([head, *tables, *patterns()]).rstrip() + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

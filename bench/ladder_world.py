@@ -96,12 +96,12 @@ class World:
         """What the insert's operation says; None: the VM is there."""
         if place.region in self.regime.no_quota:
             text = f"Quota 'PREEMPTIBLE_GPUS' exceeded.  Limit: 0.0 in region {place.region}."
-            return _operation("QUOTA_EXCEEDED", text, {})
+            return operation("QUOTA_EXCEEDED", text, {})
         if self.has_room(place, minute):
             return None
         named = ",".join(self._named(place, minute))
         code = "ZONE_RESOURCE_POOL_EXHAUSTED" + ("_WITH_DETAILS" if named else "")
-        return _operation(code, "no room", {"zonesAvailable": named} if named else {})
+        return operation(code, "no room", {"zonesAvailable": named} if named else {})
 
     def _named(self, place: Place, minute: float) -> list[str]:
         """Zones of the same region: those with room, and now and then one that had it."""
@@ -120,7 +120,8 @@ class World:
         return min(1.0, share * self._draws("advice", place).uniform(0.67, 1.33))
 
 
-def _operation(code: str, message: str, metadatas: dict[str, str]) -> dict[str, Any]:
+def operation(code: str, message: str, metadatas: dict[str, str]) -> dict[str, Any]:
+    """An operation that failed, as Google shows it."""
     details = [{"errorInfo": {"reason": "resource_availability", "metadatas": metadatas}}]
     entry = {"code": code, "message": message, "errorDetails": details}
     return {"status": "DONE", "error": {"errors": [entry]}}

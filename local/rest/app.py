@@ -14,7 +14,7 @@ from flask import Flask, Request, Response, request
 from local.rest.checks import check_body, check_path, check_query, shape_answer
 from local.rest.discovery import Match, router
 from local.rest.errors import ApiError, Style, api_disabled
-from local.rest.fault_catalogue import Effect, scene
+from local.rest.fault_kinds import Effect, scene
 from local.rest.faults import Fault
 from local.rest.fields import masked
 from local.rest.identity import authorize, bearer

@@ -2,170 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Mapping
 from typing import Any
 
+from local.rest import shortage
 from local.rest.errors import ApiError, api_disabled
-
-HELP = "https://cloud.google.com/compute/docs/resource-error"
-INSERT = "compute.instances.insert"
-LOOK = "compute.instances.get"
-CONTENT = "storage.objects.get"  # with where {"alt": "media"}: not its metadata
-
-
-class Effect(Enum):
-    """When and how a fault strikes."""
-
-    ANSWER = "answer"  # instead of the call
-    ANSWER_AFTER = "answer-after"  # the call takes effect, the answer says otherwise
-    DROP = "drop"  # the connection closes; nothing happened
-    DROP_AFTER = "drop-after"  # the connection closes; it did happen
-    OPERATION = "operation"  # 200, then the operation fails
-    SLOW = "slow"  # the operation runs for a while
-    STATUS = "status"  # a read shows another status
-    CORRUPT = "corrupt"  # an object's content arrives with one bit turned
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Where a fault strikes, for the texts that name it."""
-
-    project: str
-    zone: str
-    name: str
-    machine: str
-
-    @property
-    def region(self) -> str:
-        return self.zone.rpartition("-")[0]
-
-    @property
-    def path(self) -> str:
-        return f"projects/{self.project}/zones/{self.zone}/instances/{self.name}"
-
-
-def scene(project: str, params: Mapping[str, str], body: Any) -> Scene:
-    """What the texts need, from any call on an instance."""
-    fields = body if isinstance(body, dict) else {}
-    return Scene(
-        project=params.get("project", project),
-        zone=params.get("zone", "us-central1-a"),
-        name=params.get("instance") or str(fields.get("name", "")),
-        machine=str(fields.get("machineType", "")).rpartition("/")[2] or "a3-highgpu-8g",
-    )
-
-
-@dataclass(frozen=True)
-class OperationError:
-    """How an operation fails: one entry of `error.errors` and the HTTP status beside it."""
-
-    status: int
-    status_words: str
-    entry: dict[str, Any]
-
-
-Build = Callable[[Scene, Mapping[str, Any]], Any]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One fault. options: what an order may set, with its default."""
-
-    effect: Effect
-    build: Build
-    method: str = INSERT
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-def _stockout(scene: Scene, options: Mapping[str, Any]) -> OperationError:
-    others = str(options["zonesAvailable"]).split(",")
-    family = str(options["gpu"])
-    prose = (
-        f"A {scene.machine} VM instance with 8 {family} accelerator(s) is currently unavailable "
-        f"in the {scene.zone} zone. Consider trying your request in the {', '.join(others)} "
-        "zone(s), which currently has capacity to accommodate your request. Alternatively, you "
-        "can try your request again with a different VM hardware configuration or at a later "
-        "time. For more information, see the troubleshooting documentation."
-    )
-    details = [
-        {"help": {"links": [{"description": "Troubleshooting documentation", "url": HELP}]}},
-        {"localizedMessage": {"locale": "en-US", "message": prose}},
-        {
-            "errorInfo": {
-                "domain": "compute.googleapis.com",
-                "reason": "resource_availability",
-                "metadatas": {
-                    "attachment": f"{family}:8",
-                    "vmType": scene.machine,
-                    "zone": scene.zone,
-                    "zonesAvailable": ",".join(others),
-                },
-            }
-        },
-    ]
-    return _failed(
-        503,
-        "SERVICE UNAVAILABLE",
-        "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS",
-        f"The zone 'projects/{scene.project}/zones/{scene.zone}' does not have enough resources "
-        "available to fulfill the request. '(resource type:compute)'.",
-        details,
-    )
-
-
-def _stockout_plain(scene: Scene, options: Mapping[str, Any]) -> OperationError:
-    return _failed(503, "SERVICE UNAVAILABLE", "ZONE_RESOURCE_POOL_EXHAUSTED", _no_room(scene))
-
-
-def _stockout_http(scene: Scene, options: Mapping[str, Any]) -> ApiError:
-    return ApiError(503, _no_room(scene), reason="ZONE_RESOURCE_POOL_EXHAUSTED")
-
-
-def _no_room(scene: Scene) -> str:
-    return (
-        f"The zone 'projects/{scene.project}/zones/{scene.zone}' does not have enough resources "
-        "available to fulfill the request.  Try a different zone, or try again later."
-    )
-
-
-def _failed(
-    status: int, words: str, code: str, message: str, details: list[Any] | None = None
-) -> OperationError:
-    entry: dict[str, Any] = {"code": code, "message": message}
-    if details:
-        entry["errorDetails"] = details
-    return OperationError(status, words, entry)
-
-
-def _quota_text(scene: Scene, metric: str, limit: float) -> str:
-    place = "globally." if metric == "GPUS_ALL_REGIONS" else f"in region {scene.region}."
-    return f"Quota '{metric}' exceeded.  Limit: {limit} {place}"
-
-
-def _quota_operation(scene: Scene, options: Mapping[str, Any]) -> OperationError:
-    metric, limit = str(options["metric"]), float(options["limit"])
-    everywhere = metric == "GPUS_ALL_REGIONS"
-    dashed = metric.replace("_", "-")
-    info = {
-        "metricName": f"compute.googleapis.com/{metric.lower()}",
-        "limitName": f"{dashed}-per-project" + ("" if everywhere else "-region"),
-        "limit": limit,
-        "dimensions": {"global": "global"} if everywhere else {"region": scene.region},
-    }
-    return _failed(
-        403,
-        "FORBIDDEN",
-        "QUOTA_EXCEEDED",
-        _quota_text(scene, metric, limit),
-        [{"quotaInfo": info}],
-    )
-
-
-def _quota_http(scene: Scene, options: Mapping[str, Any]) -> ApiError:
-    text = _quota_text(scene, str(options["metric"]), float(options["limit"]))
-    return ApiError(403, text, reason="quotaExceeded", domain="usageLimits")
+from local.rest.fault_kinds import CONTENT, LOOK, Effect, OperationError, Recipe, Scene
+from local.rest.shortage import failed
 
 
 def _permission(scene: Scene, options: Mapping[str, Any]) -> ApiError:
@@ -246,12 +89,12 @@ def _too_fast_403(scene: Scene, options: Mapping[str, Any]) -> ApiError:
 
 def _internal(scene: Scene, options: Mapping[str, Any]) -> OperationError:
     text = "Internal error. Please try again or contact Google Support. (Code: '-123456789')"
-    return _failed(500, "INTERNAL SERVER ERROR", "INTERNAL_ERROR", text)
+    return failed(500, "INTERNAL SERVER ERROR", "INTERNAL_ERROR", text)
 
 
 def _unsupported(scene: Scene, options: Mapping[str, Any]) -> OperationError:
     text = f"Instance '{scene.name}' creation failed: SPOT is not supported for this machine type."
-    return _failed(400, "BAD REQUEST", "UNSUPPORTED_OPERATION", text)
+    return failed(400, "BAD REQUEST", "UNSUPPORTED_OPERATION", text)
 
 
 def _nothing(scene: Scene, options: Mapping[str, Any]) -> None:
@@ -259,17 +102,18 @@ def _nothing(scene: Scene, options: Mapping[str, Any]) -> None:
 
 
 ELSEWHERE = {"zonesAvailable": "us-central1-b,us-central1-c", "gpu": "nvidia-h100-80gb"}
-SPOT_QUOTA = {"metric": "PREEMPTIBLE_NVIDIA_H100_GPUS", "limit": 0.0}
+SPOT_QUOTA = {"metric": "PREEMPTIBLE_NVIDIA_H100_GPUS", "limit": 0.0, "gpu_family": ""}
+GLOBAL_QUOTA = {"metric": "GPUS_ALL_REGIONS", "limit": 0.0, "gpu_family": ""}
 
 CATALOGUE: dict[str, Recipe] = {
-    "stockout-with-details": Recipe(Effect.OPERATION, _stockout, options=ELSEWHERE),
-    "stockout-plain": Recipe(Effect.OPERATION, _stockout_plain),
-    "stockout-http-503": Recipe(Effect.ANSWER, _stockout_http),
-    "quota-exceeded-op": Recipe(Effect.OPERATION, _quota_operation, options=SPOT_QUOTA),
-    "global-quota-op": Recipe(
-        Effect.OPERATION, _quota_operation, options={"metric": "GPUS_ALL_REGIONS", "limit": 0.0}
-    ),
-    "quota-http-403": Recipe(Effect.ANSWER, _quota_http, options=SPOT_QUOTA),
+    "stockout-with-details": Recipe(Effect.OPERATION, shortage.stockout, options=ELSEWHERE),
+    "stockout-plain": Recipe(Effect.OPERATION, shortage.stockout_plain),
+    "stockout-http-503": Recipe(Effect.ANSWER, shortage.stockout_http),
+    "stockout-region": Recipe(Effect.OPERATION, shortage.stockout_region),
+    "preempted-op": Recipe(Effect.OPERATION_AFTER, shortage.preempted),
+    "quota-exceeded-op": Recipe(Effect.OPERATION, shortage.quota_operation, options=SPOT_QUOTA),
+    "global-quota-op": Recipe(Effect.OPERATION, shortage.quota_operation, options=GLOBAL_QUOTA),
+    "quota-http-403": Recipe(Effect.ANSWER, shortage.quota_http, options=SPOT_QUOTA),
     "permission-http-403": Recipe(
         Effect.ANSWER, _permission, options={"permission": "compute.instances.create"}
     ),

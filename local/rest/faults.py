@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from local.rest.fault_catalogue import CATALOGUE, Recipe
+from local.rest.fault_catalogue import CATALOGUE
+from local.rest.fault_kinds import Recipe
 
 FOR_EVER = -1
 

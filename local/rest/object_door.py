@@ -10,7 +10,7 @@ from flask import Response, request
 
 from local.rest.app import drop
 from local.rest.errors import ApiError, Style
-from local.rest.fault_catalogue import Effect, scene
+from local.rest.fault_kinds import Effect, scene
 from local.rest.faults import Fault
 from local.rest.identity import OWNER, Principal, bearer, refusal
 from local.rest.object_rights import NEEDS, Rights

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import re
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from local.rest.errors import ApiError
 from local.rest.masks import apply_mask, check_etag
+from local.rest.quota_limits import born, limit
 from local.rest.service import Call, Service, require_project
 from local.rest.times import stamp
-from local.rest.words import words
 from local.rest.world import World
 
 SERVICE = Service(
@@ -22,46 +23,28 @@ SERVICE = Service(
 INFOS = "cloudquotas.projects.locations.services.quotaInfos"
 PREFERENCES = "cloudquotas.projects.locations.quotaPreferences"
 ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
-REGIONS = words(
-    "us-central1 us-east1 us-east4 us-east5 us-west1 us-west4 europe-west1 europe-west4 "
-    "asia-southeast1"
-)
 CHANGEABLE = frozenset(
     ("quotaConfig", "justification", "contactEmail", "dimensions", "etag", "service", "quotaId")
-)
-FAMILIES = ("NVIDIA_H100", "NVIDIA_H100_MEGA", "NVIDIA_H200", "NVIDIA_B200")
-# What a project that was granted one 8-GPU machine of each kind sees.
-GRANTED = 8
-PREEMPTIBLE = tuple(
-    f"PREEMPTIBLE-NVIDIA-{family}-GPUS-per-project-region"
-    for family in ("H100", "H100-MEGA", "H200", "B200", "A100-80GB")
 )
 
 
 class Quotas:
-    """limits: quota id -> [(dimensions, value)] of Compute; preferences by full name."""
+    """limits: quota id -> [(dimensions, value)] of Compute; preferences by full name.
+
+    The only place where a limit is written: what Cloud Quotas and Compute show and what an insert
+    is refused by are read from here.
+    """
 
     def __init__(self, world: World) -> None:
         self.preferences: dict[str, dict[str, Any]] = {}
-        self.limits: dict[str, list[tuple[dict[str, str], int]]] = {
-            "GPUS-ALL-REGIONS-per-project": [({}, 16)],
-            "GPUS-PER-GPU-FAMILY-per-project-region": [
-                ({"region": r, "gpu_family": f}, GRANTED) for r in REGIONS for f in FAMILIES
-            ],
-            "NVIDIA-A100-80GB-GPUS-per-project-region": [({"region": r}, GRANTED) for r in REGIONS],
-            "LOCAL-SSD-TOTAL-GB-per-project-region": [({"region": r}, 20000) for r in REGIONS],
-            "SSD-TOTAL-GB-per-project-region": [({"region": r}, 20000) for r in REGIONS],
-            "CPUS-ALL-REGIONS-per-project": [({}, 512)],
-        } | {name: [({"region": r}, GRANTED) for r in REGIONS] for name in PREEMPTIBLE}
+        self.limits = born()
+
+    def limit(self, quota_id: str, dimensions: Mapping[str, str]) -> int | None:
+        """The value that counts there; None: no such limit is listed."""
+        return limit(self.limits, quota_id, dimensions)
 
     def granted(self, quota_id: str, dimensions: dict[str, str]) -> int:
-        """The value for the most particular entry that fits; 0 without one."""
-        fitting = [
-            (len(d), value)
-            for d, value in self.limits.get(quota_id, [])
-            if all(dimensions.get(k) == v for k, v in d.items())
-        ]
-        return max(fitting)[1] if fitting else 0
+        return self.limit(quota_id, dimensions) or 0
 
 
 def _parent(call: Call) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from local.rest import pattern
+
 DEFAULTS: dict[str, Any] = {
     "driver": "580.159.04",
     "gib": False,
@@ -23,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "machines": True,
     "hub_mb": 256,
     "obtainability": "",
+    "capacity": "",
     "fresh": False,
     "billing": True,
     "external_ips": True,
@@ -48,6 +51,11 @@ def changed(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]
             problems.append(f"setting {name}: {error}")
     if 0 < out["hub_mb"] < LEAST_HUB_MB:
         problems.append(f"setting hub_mb: {out['hub_mb']} is neither 0 nor {LEAST_HUB_MB} or more")
+    if changes.get("capacity"):
+        try:
+            pattern.load(str(changes["capacity"]))
+        except pattern.PatternError as error:
+            problems.append(f"setting capacity: {error}")
     if problems:
         raise SettingError("; ".join(problems))
     return out

@@ -53,6 +53,7 @@ class World:
         self._parts: dict[type, Any] = {}
         self._last_id = 1_000_000_000_000_000_000
         self._machine_wirings: list[Callable[[Machines], None]] = []
+        self._followers: list[Callable[[], None]] = []
         self._closers = ExitStack()
 
     def of(self, kind: type[T]) -> T:
@@ -73,7 +74,14 @@ class World:
         """Settings after the change; SettingError names each wrong one."""
         with self.lock:
             self.settings.update(changed(self.settings, changes))
+            for follow in self._followers:
+                follow()
             return dict(self.settings)
+
+    def follow_settings(self, follow: Callable[[], None]) -> None:
+        """Call this now and after every change of the settings, under the lock."""
+        self._followers.append(follow)
+        follow()
 
     def use_machines(self, machines: Machines) -> None:
         """Boot instances on these from now on; whoever listens gives them their callbacks."""

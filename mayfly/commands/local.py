@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import typer
 
@@ -9,6 +10,7 @@ from mayfly.errors import WrongInputError
 from mayfly.project import CHECKOUT
 
 PROVIDERS = ("stand-in", "real")
+CAPACITY = "capacity"
 
 
 def up(provider: str, settings: list[str]) -> None:
@@ -24,8 +26,15 @@ def up(provider: str, settings: list[str]) -> None:
             "Nothing was started.",
             "Try: mayfly local up --setting driver=570.195.03",
         )
-    words = [word for setting in settings for word in ("--setting", setting)]
+    words = [word for setting in settings for word in ("--setting", located(setting))]
     call("up", "--provider", provider, *words)
+
+
+def located(setting: str) -> str:
+    """A setting that names a file, in full: the local cloud starts in a folder of its own."""
+    key, _, value = setting.partition("=")
+    is_file = key == CAPACITY and Path(value).is_file()
+    return f"{key}={Path(value).absolute()}" if is_file else setting
 
 
 def down() -> None:

@@ -3,8 +3,12 @@
 import pytest
 
 from bench import ladder
+from bench.ladder_patterns import played
 from bench.ladder_world import REGIMES, World
+from local.rest import pattern
+from mayfly import names
 from mayfly.capacity import classify
+from mayfly.machines import ANY, MACHINES
 from tests.conftest import ROOT
 
 PAGE = ROOT / "docs/results/ladder.md"
@@ -14,7 +18,7 @@ TIGHT = next(r for r in REGIMES if r.name == "tight")
 FULL, RANKED, BLIND, STUBBORN = ladder.WAYS
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_page_is_what_the_command_makes():
     """A table that nobody can make again is a claim."""
     assert PAGE.read_text() == ladder.page()
@@ -64,3 +68,29 @@ def test_search_ends_when_there_is_no_room_anywhere():
 
     assert not any(end.landed for end in ends)
     assert all(100 < end.minutes < 140 for end in ends)
+
+
+EVERYWHERE = tuple(r.place for r in ladder.places(provisioning=ANY))
+
+
+@pytest.mark.parametrize("one", played(), ids=lambda one: one.name)
+def test_pattern_has_room_where_and_when_the_local_cloud_has(one):
+    """The page speaks of the files that the local cloud plays, not of its own reading of them."""
+    theirs = pattern.load(one.name)
+    looks = [(place, minute / 2) for place in EVERYWHERE for minute in range(120)]
+
+    def row(place):
+        model = names.PROVISIONING[place.provisioning]
+        return theirs.row(place.zone, place.machine, model, MACHINES[place.machine].gpus)
+
+    differ = [(p, m) for p, m in looks if one.has_room(p, m) != row(p).has_room(m)]
+    assert differ == []
+
+
+def test_patterns_with_faults_are_no_part_of_the_page():
+    """A walk in minutes cannot play them."""
+    shown = {one.name for one in played()}
+
+    assert shown < set(pattern.names())
+    assert "made-though-503" not in shown
+    assert "nothing-anywhere" in shown

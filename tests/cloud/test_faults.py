@@ -3,7 +3,8 @@
 import pytest
 import requests
 
-from local.rest.fault_catalogue import CATALOGUE, Effect
+from local.rest.fault_catalogue import CATALOGUE
+from local.rest.fault_kinds import Effect
 from tests.cloud.conftest import ZONE, Api, message, spot_vm
 
 VM = f"{ZONE}/instances/mayfly-one"

@@ -48,7 +48,7 @@ def test_quota_check_says_yes_naming_the_regions_when_eight_are_granted(world, c
     assert status == 0
     assert "us-central1" in found["enough_in"]
     here = {row["quota_id"]: row for row in found["regions"]["us-central1"]}
-    assert (here[SPOT_H100]["needed"], here[SPOT_H100]["limit"]) == (8, 8)
+    assert (here[SPOT_H100]["needed"], here[SPOT_H100]["limit"]) == (8, 64)
     assert here["LOCAL-SSD-TOTAL-GB-per-project-region"]["needed"] == 6000
     assert here["CPUS-ALL-REGIONS-per-project"]["needed"] == 208
     assert here["GPUS-ALL-REGIONS-per-project"]["needed"] == 8

@@ -7,6 +7,7 @@ from typing import Any
 
 from local.rest.compute import rules
 from local.rest.compute.birth import SHIELDED, access_config
+from local.rest.compute.capacity import Refusal, shortage
 from local.rest.compute.catalogue import offered
 from local.rest.compute.instances import find
 from local.rest.compute.labels import give_labels, wanted_labels
@@ -193,8 +194,13 @@ def set_security_policy(call: Call) -> dict[str, Any]:
     return at_once(call, _kind(call), instance)
 
 
-def _slow(call: Call, allowed: tuple[str, ...], work: Callable[[Life, Instance], None]) -> Any:
-    """An operation that the machine takes part in."""
+def _slow(
+    call: Call,
+    allowed: tuple[str, ...],
+    work: Callable[[Life, Instance], None],
+    refuse: Callable[[Instance], Refusal | None] = lambda instance: None,
+) -> Any:
+    """An operation that the machine takes part in; `refuse` says why it fails."""
     life = call.world.of(Life)
     with call.world.lock:
         instance = find(call)
@@ -205,7 +211,11 @@ def _slow(call: Call, allowed: tuple[str, ...], work: Callable[[Life, Instance],
                 f"{_kind(call)}.",
                 reason="resourceNotReady",
             )
+        refusal = refuse(instance)
+        if isinstance(refusal, ApiError):
+            raise refusal
         operation = call.world.of(Operations).begin(call, _kind(call), instance)
+        operation.error = operation.error or refusal
     return life.carry_out(operation, lambda: work(life, instance))
 
 
@@ -226,7 +236,15 @@ def start(call: Call) -> Any:
             instance["status"] = "STAGING"
         life.boot(instance)
 
-    return _slow(call, ("TERMINATED", "RUNNING"), work)
+    def refuse(instance: Instance) -> Refusal | None:
+        if instance["status"] == "RUNNING":
+            return None
+        instance["status"] = "STAGING"  # so that it counts
+        refusal = shortage(call.world, instance)
+        instance["status"] = "TERMINATED"
+        return refusal
+
+    return _slow(call, ("TERMINATED", "RUNNING"), work, refuse)
 
 
 @method("instances.reset", locked=False)

@@ -1,12 +1,14 @@
-"""`/_local/machines` and `/_local/preempt`: what runs behind the instances."""
+"""`/_local/machines`, `/_local/preempt`, `/_local/capacity`: what runs, and where there is room."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, jsonify
+from flask import Flask, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from local.rest import pattern
+from local.rest.compute.capacity import Capacity
 from local.rest.compute.life import Life
 from local.rest.compute.links import last
 from local.rest.compute.store import Store
@@ -15,7 +17,7 @@ from local.rest.world import World
 
 def install(app: Flask, world: World) -> None:
     """Add the routes, and wire the machines' callbacks."""
-    life = world.of(Life)
+    life, capacity = world.of(Life), world.of(Capacity)
 
     def summary(instance: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -49,3 +51,24 @@ def install(app: Flask, world: World) -> None:
         if instance is None:
             return jsonify({"error": f"no running SPOT instance {name} in {zone}"}), 404
         return jsonify({"preempted": name, "id": instance["id"]})
+
+    @app.get("/_local/capacity")
+    def shown() -> ResponseReturnValue:
+        with world.lock:
+            return jsonify(capacity.shown())
+
+    @app.post("/_local/capacity")
+    def play() -> ResponseReturnValue:
+        try:
+            wanted = pattern.parse(request.get_json(silent=True))
+            with world.lock:
+                capacity.play(wanted)
+                return jsonify(capacity.shown())
+        except pattern.PatternError as error:
+            return jsonify({"error": str(error)}), 400
+
+    @app.delete("/_local/capacity")
+    def forget() -> ResponseReturnValue:
+        with world.lock:
+            capacity.play(pattern.NOTHING)
+            return jsonify(capacity.shown())

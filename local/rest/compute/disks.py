@@ -14,7 +14,7 @@ from local.rest.compute.operations import Operations, at_once
 from local.rest.compute.service import method, place
 from local.rest.compute.store import Store, in_use
 from local.rest.errors import ApiError
-from local.rest.fault_catalogue import OperationError
+from local.rest.fault_kinds import OperationError
 from local.rest.service import Call
 
 BLANK_GB = 500

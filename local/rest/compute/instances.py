@@ -6,6 +6,7 @@ from typing import Any
 
 from local.rest.compute import rules
 from local.rest.compute.birth import Birth
+from local.rest.compute.capacity import Capacity, Refusal, shortage
 from local.rest.compute.life import Life
 from local.rest.compute.links import link
 from local.rest.compute.listing import aggregated, listed
@@ -13,7 +14,7 @@ from local.rest.compute.operations import Operation, Operations
 from local.rest.compute.service import method, place
 from local.rest.compute.store import Store
 from local.rest.errors import ApiError
-from local.rest.fault_catalogue import Effect, OperationError
+from local.rest.fault_kinds import Effect, OperationError
 from local.rest.service import Call
 
 SERIAL_PORTS = ("1", "2", "3", "4")
@@ -27,21 +28,42 @@ def find(call: Call) -> dict[str, Any]:
 
 @method("instances.insert", locked=False)
 def insert(call: Call) -> dict[str, Any]:
-    """Make an instance and boot it."""
+    """Make an instance and boot it, or put it into the queue for capacity."""
     life, operations = call.world.of(Life), call.world.of(Operations)
+    wait_s = rules.capacity_wait_s(call.body, "resource.params")
     with call.world.lock:
         before = operations.repeated(call)
         if before:
             return operations.shown(before)
         instance = Birth(call.world.of(Store), call["zone"], call.body).make()
-        operation = operations.begin(call, "insert", instance)
-        operation.error = operation.error or _account_missing(call, instance)
-        if operation.error:
+        queued = wait_s > 0 and not call.world.of(Capacity).fits(instance)
+        refusal = _account_missing(call, instance)
+        if not queued and not refusal:
+            refusal = shortage(call.world, instance)
+        if isinstance(refusal, ApiError):
             life.forget(instance)
+            raise refusal
+        operation = operations.begin(call, "insert", instance)
+        operation.error = operation.error or refusal
+        if operation.error:
+            _fail(call, instance, operation, slow=refusal is not None)
+        elif queued:
+            life.queue(instance, operation, wait_s)
+            return operations.shown(operation)
     return life.carry_out(operation, lambda: life.boot(instance))
 
 
-def _account_missing(call: Call, instance: dict[str, Any]) -> OperationError | None:
+def _fail(call: Call, instance: dict[str, Any], operation: Operation, *, slow: bool) -> None:
+    """Leave nothing of it, or what the fault says that stays."""
+    if slow:
+        operation.ready_at += call.world.of(Capacity).row_of(instance).after_s
+    if call.fault and call.fault.recipe.effect is Effect.OPERATION_AFTER:
+        instance["status"] = "TERMINATED"
+    else:
+        call.world.of(Life).forget(instance)
+
+
+def _account_missing(call: Call, instance: dict[str, Any]) -> Refusal | None:
     for account in instance.get("serviceAccounts", []):
         if not call.world.service_account_exists(account["email"]):
             text = f"The resource '{account['email']}' of type 'serviceAccount' was not found."

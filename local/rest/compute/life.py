@@ -1,4 +1,4 @@
-"""What happens to instances in time: boot, stop, time limits, preemption, guest halts.
+"""What happens to instances in time: boot, stop, time limits, preemption, queues, guest halts.
 
 Machines are slow and call back, so they are never booted or stopped under the world's lock; what
 happens to one instance happens in order.
@@ -12,13 +12,16 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from local.rest.compute.capacity import Capacity
 from local.rest.compute.links import last, path_of, timestamp
 from local.rest.compute.operations import Operation, Operations
 from local.rest.compute.rules import run_limit_s, value_of
 from local.rest.compute.store import Store
-from local.rest.fault_catalogue import OperationError
+from local.rest.compute.waiting import Waiting
+from local.rest.fault_kinds import OperationError
 from local.rest.machines import Machines
 
 if TYPE_CHECKING:
@@ -48,6 +51,7 @@ class Life:
         self.attributes: dict[str, dict[str, str]] = defaultdict(dict)
         self._turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._deadlines: dict[str, float] = {}
+        self._taken: set[str] = set()
         self._timer: threading.Thread | None = None
         self._closing = threading.Event()
         world.wire_machines(self._wire)
@@ -170,10 +174,13 @@ class Life:
         elif "terminationTime" in block:
             ends_at = datetime.fromisoformat(block["terminationTime"]).timestamp()
         instance.pop("resourceStatus", None)
+        self._keep_time()
         if ends_at is None:
             return
         instance["resourceStatus"] = {"scheduling": {"terminationTimestamp": timestamp(ends_at)}}
         self._deadlines[instance["id"]] = ends_at
+
+    def _keep_time(self) -> None:
         if self._timer is None:
             self._timer = threading.Thread(target=self._watch, daemon=True)
             self._timer.start()
@@ -183,16 +190,47 @@ class Life:
             self.enforce()
 
     def enforce(self) -> None:
-        """End every instance whose time is over; called twice a second."""
+        """Do what the clock says: time limits, capacity that went, requests that waited for some.
+
+        Called twice a second.
+        """
         with self.world.lock:
-            now = self.world.clock()
-            over = [i for i, at in self._deadlines.items() if at <= now]
-            for instance_id in over:
-                del self._deadlines[instance_id]
-            instances = [self.store.by_id("instances", i) for i in over]
-        for instance in instances:
-            if instance:
-                self._end_by_system(instance, "")
+            over, lost = self._over(), self._lost()
+            boots, fails = self.world.of(Waiting).sort()
+            for waiter in fails:
+                self.forget(waiter.instance)
+                self.world.of(Waiting).finish(waiter)
+        for instance in over:
+            self._end_by_system(instance, "")
+        for instance in lost:
+            self._take(instance)
+        for waiter in boots:
+            boot = partial(self.boot, waiter.instance)
+            arguments = (waiter.operation, boot)
+            threading.Thread(target=self._work, args=arguments, daemon=True).start()
+
+    def _over(self) -> list[dict[str, Any]]:
+        """Instances whose time is over, each once."""
+        now = self.world.clock()
+        over = [i for i, at in self._deadlines.items() if at <= now]
+        for instance_id in over:
+            del self._deadlines[instance_id]
+        return [found for i in over if (found := self.store.by_id("instances", i))]
+
+    def _lost(self) -> list[dict[str, Any]]:
+        """SPOT instances whose room has gone, each once."""
+        capacity = self.world.of(Capacity)
+        if not any(row.reclaims for row in capacity.pattern.rows):
+            return []
+        running = (i for i in self.store.all("instances") if i["status"] == "RUNNING")
+        lost = [i for i in running if i["id"] not in self._taken and capacity.reclaimed(i)]
+        self._taken.update(i["id"] for i in lost)
+        return lost
+
+    def queue(self, instance: dict[str, Any], operation: Operation, wait_s: float) -> None:
+        """Boot it once there is room for it, within wait_s; the lock is held."""
+        self.world.of(Waiting).add(instance, operation, wait_s)
+        self._keep_time()
 
     def _end_by_system(self, instance: dict[str, Any], kind: str) -> None:
         """By the instance's termination action, as an operation of the user "system"."""
@@ -217,9 +255,12 @@ class Life:
                 return None
             if instance["status"] != "RUNNING":
                 return None
+        self._take(instance)
+        return instance
+
+    def _take(self, instance: dict[str, Any]) -> None:
         self.world.machines.notice_preemption(instance["id"])
         self._end_by_system(instance, "compute.instances.preempted")
-        return instance
 
     # --- the machines' callbacks -----------------------------------------------------------
 

@@ -16,7 +16,7 @@ from local.rest.compute.links import link, timestamp
 from local.rest.compute.listing import aggregated, listed
 from local.rest.compute.service import method, place
 from local.rest.errors import ApiError
-from local.rest.fault_catalogue import Effect, OperationError, scene
+from local.rest.fault_kinds import Effect, OperationError, scene
 from local.rest.service import Call
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Operations:
         if fault and fault.recipe.effect is Effect.SLOW:
             operation.polls = int(fault.options["polls"])
             operation.ready_at += float(fault.options["seconds"])
-        if fault and fault.recipe.effect is Effect.OPERATION:
+        if fault and fault.recipe.effect in (Effect.OPERATION, Effect.OPERATION_AFTER):
             where = scene(self._world.project, call.params, call.raw_body)
             operation.error = fault.recipe.build(where, fault.options)
         if call.query.get("requestId"):

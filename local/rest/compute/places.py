@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from local.rest.compute.catalogue import (
@@ -19,28 +20,34 @@ from local.rest.compute.listing import aggregated, listed
 from local.rest.compute.operations import at_once
 from local.rest.compute.service import method
 from local.rest.compute.store import Store
+from local.rest.compute.usage import Bound, regional, used
 from local.rest.errors import ApiError
+from local.rest.quotas import Quotas
 from local.rest.service import Call
+from local.rest.world import World
 
 BORN = "1969-12-31T16:00:00.000-08:00"
-# Like Google, nothing about H100, H100 MEGA or B200: those limits are only in Cloud Quotas.
-QUOTAS = {
+# Like Google, nothing about H100, H100 MEGA or B200: those limits are only in Cloud Quotas. What
+# is there too has its value from there; the rest is nothing that anything is held to.
+ONLY_HERE = {
     "CPUS": 2400,
     "PREEMPTIBLE_CPUS": 2400,
     "DISKS_TOTAL_GB": 204800,
-    "SSD_TOTAL_GB": 81920,
-    "LOCAL_SSD_TOTAL_GB": 48000,
     "PREEMPTIBLE_LOCAL_SSD_GB": 48000,
     "IN_USE_ADDRESSES": 69,
     "STATIC_ADDRESSES": 21,
     "INSTANCES": 2000,
-    "NVIDIA_A100_GPUS": 16,
-    "NVIDIA_A100_80GB_GPUS": 8,
-    "PREEMPTIBLE_NVIDIA_A100_GPUS": 16,
-    "PREEMPTIBLE_NVIDIA_A100_80GB_GPUS": 16,
-    "NVIDIA_L4_GPUS": 8,
-    "PREEMPTIBLE_NVIDIA_L4_GPUS": 8,
 }
+SHARED_METRICS = (
+    "SSD_TOTAL_GB",
+    "LOCAL_SSD_TOTAL_GB",
+    "NVIDIA_A100_GPUS",
+    "NVIDIA_A100_80GB_GPUS",
+    "PREEMPTIBLE_NVIDIA_A100_GPUS",
+    "PREEMPTIBLE_NVIDIA_A100_80GB_GPUS",
+    "NVIDIA_L4_GPUS",
+    "PREEMPTIBLE_NVIDIA_L4_GPUS",
+)
 
 
 def _id(*parts: str) -> str:
@@ -62,7 +69,15 @@ def _zone(project: str, zone: str) -> dict[str, Any]:
     }
 
 
-def _region(project: str, region: str) -> dict[str, Any]:
+def _quota(world: World, bound: Bound, held: Counter[Bound]) -> dict[str, Any]:
+    limit = world.of(Quotas).limit(bound.quota_id, dict(bound.dimensions)) or 0
+    return {"metric": bound.metric, "limit": float(limit), "usage": float(held[bound])}
+
+
+def _region(world: World, region: str, held: Counter[Bound]) -> dict[str, Any]:
+    project = world.project
+    own = [{"metric": m, "limit": float(v), "usage": 0.0} for m, v in ONLY_HERE.items()]
+    shared = [regional(metric.replace("_", "-"), region) for metric in SHARED_METRICS]
     return {
         "kind": "compute#region",
         "id": _id("region", region),
@@ -71,7 +86,7 @@ def _region(project: str, region: str) -> dict[str, Any]:
         "description": region,
         "status": "UP",
         "zones": [link(f"projects/{project}/zones/{z}") for z in ZONES if region_of(z) == region],
-        "quotas": [{"metric": m, "limit": float(v), "usage": 0.0} for m, v in QUOTAS.items()],
+        "quotas": [*own, *(_quota(world, bound, held) for bound in shared)],
         "selfLink": link(f"projects/{project}/regions/{region}"),
         "supportsPzs": False,
     }
@@ -134,15 +149,16 @@ def list_zones(call: Call) -> dict[str, Any]:
 @method("regions.get")
 def get_region(call: Call) -> dict[str, Any]:
     """A region with its quotas."""
-    return _region(call.world.project, call["region"])
+    return _region(call.world, call["region"], used(call.world))
 
 
 @method("regions.list")
 def list_regions(call: Call) -> dict[str, Any]:
     """All regions with their quotas."""
-    project = call.world.project
-    found = [_region(project, r) for r in REGIONS]
-    return listed(call, "compute#regionList", f"projects/{project}/regions", found)
+    held = used(call.world)
+    found = [_region(call.world, r, held) for r in REGIONS]
+    path = f"projects/{call.world.project}/regions"
+    return listed(call, "compute#regionList", path, found)
 
 
 @method("machineTypes.get")
@@ -210,7 +226,7 @@ def get_project(call: Call) -> dict[str, Any]:
         "defaultNetworkTier": "PREMIUM",
         "quotas": [
             {"metric": "NETWORKS", "limit": 15.0, "usage": 1.0},
-            {"metric": "GPUS_ALL_REGIONS", "limit": 16.0, "usage": 0.0},
+            _quota(world, Bound("GPUS-ALL-REGIONS-per-project"), used(world)),
         ],
     }
 

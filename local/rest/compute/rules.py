@@ -15,6 +15,8 @@ METADATA_TOTAL = 512 * 1024
 SHORTEST_RUN_S = 30
 LONGEST_RUN_S = 120 * 86400
 LONGEST_FLEX_S = 7 * 86400
+SHORTEST_WAIT_S = 90
+LONGEST_WAIT_S = 7200
 MOST_TAGS = 64
 
 
@@ -178,6 +180,23 @@ def run_limit_s(block: dict[str, Any]) -> float | None:
     """Seconds that the instance may run; None = no limit of this kind."""
     run = block.get("maxRunDuration")
     return int(run.get("seconds", 0)) + run.get("nanos", 0) / 1e9 if run else None
+
+
+def capacity_wait_s(body: dict[str, Any], field: str) -> int:
+    """How long a FLEX_START request waits for capacity; 0: it is answered at once."""
+    wait = body.get("params", {}).get("requestValidForDuration")
+    if wait is None:
+        return 0
+    seconds, at = int(wait.get("seconds", 0)), f"{field}.requestValidForDuration"
+    if body.get("scheduling", {}).get("provisioningModel") != "FLEX_START":
+        raise invalid(at, seconds, "It can be set for the FLEX_START provisioning model only.")
+    if seconds and not SHORTEST_WAIT_S <= seconds <= LONGEST_WAIT_S:
+        raise invalid(
+            f"{at}.seconds",
+            seconds,
+            f"It must be 0 or between {SHORTEST_WAIT_S} and {LONGEST_WAIT_S} seconds.",
+        )
+    return seconds
 
 
 def metadata(given: dict[str, Any], field: str) -> dict[str, Any]:
