@@ -30,6 +30,7 @@ demo: setup ## the whole story on a local cloud: no account, no cost (ARGS=--fas
 	@mayfly demo $(ARGS)
 
 test: setup check ## everything that CI runs
+	@"$(PYTHON)" -m tools browser
 	@python -m pytest $(WORKERS) $(ARGS)
 
 faults: setup ## sessions that go wrong, and who ends them (ONLY=name,name RUNS=3 JSON=1)

@@ -124,6 +124,16 @@ def connect(
 
 
 @app.command()
+def dashboard(
+    port: Annotated[str, typer.Option(help="Port; else the next free one.")] = "",
+) -> None:
+    """Serve a page on this machine: sessions, money, keep and down, a chat. Until Ctrl-C."""
+    from mayfly.commands import dashboard as command
+
+    command.run(port=port)
+
+
+@app.command()
 def keep(
     span: Annotated[str, typer.Argument(help="How long from now, e.g. 90m or 2h.")] = "",
     session: Session = "",

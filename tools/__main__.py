@@ -1,11 +1,11 @@
-"""`python3 -m tools setup | engine`: bring what the project needs; quick when all is there."""
+"""`python3 -m tools setup | engine | browser`: bring what is needed; quick when all is there."""
 
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tools import chromium, environment, golang, gsutil, openssh
 from tools import engine as pulumi_engine
-from tools import environment, golang, gsutil, openssh
 from tools.say import SetupError, say
 from tools.store import Slot
 
@@ -35,13 +35,18 @@ def engine() -> None:
     environment.link("sshd", openssh.find())
 
 
+def browser() -> None:
+    """What the page's tests look at it with; nothing else needs it."""
+    chromium.find()
+
+
 def _builder(name: str, package: str) -> Callable[[Path], None]:
     return lambda folder: golang.build(name, package, folder, ["-ldflags", "-s -w"])
 
 
 def main(words: list[str]) -> int:
     """0 done, 1 failed, 2 not a verb of ours."""
-    verbs = {"setup": setup, "engine": engine}
+    verbs = {"setup": setup, "engine": engine, "browser": browser}
     if len(words) != 1 or words[0] not in verbs:
         print(f"usage: python3 -m tools {' | '.join(verbs)}", file=sys.stderr)
         return 2

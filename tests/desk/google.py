@@ -98,7 +98,9 @@ class Google:
         if words[0] == "functions" or (words[0] == "storage" and len(words) == 3):
             return (200, {"name": words[-1]}) if words[-1] in self.named else missing
         if words[0] == "storage" and len(words) == 4:
-            return 200, {"items": [self._described(*key) for key in self.objects]}
+            wanted = self.query.get("prefix", "")
+            there = [k for k in self.objects if k[0] == words[2] and k[1].startswith(wanted)]
+            return 200, {"items": [self._described(*key) for key in there]}
         if words[0] == "storage":
             data = self.objects.get((words[2], words[4]))
             return (200, data) if data is not None else self._no_object()

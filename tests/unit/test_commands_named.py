@@ -38,7 +38,7 @@ def test_every_named_command_exists():
         "Try: mayfly setup",
         "run: mayfly nurse",
         "`mayfly grow` makes one",
-        "x\nmayfly dashboard -f\n",
+        "x\nmayfly gondola -f\n",
     ],
 )
 def test_a_command_that_does_not_exist_is_seen(text):
