@@ -191,6 +191,7 @@ def test_up_starts_anew_when_the_last_one_was_killed(run: Run, directory: Path) 
 BAD = {
     "unknown setting": (["--setting", "speed=2"], "unknown setting 'speed'"),
     "no value": (["--setting", "hub_mb"], "'hub_mb' is not name=value"),
+    "no pattern": (["--setting", "capacity=nowhere"], "setting capacity: no pattern 'nowhere'"),
     "not a number": (["--setting", "hub_mb=-1"], "setting hub_mb"),
     "too small": (["--setting", "hub_mb=4"], "hub_mb: 4 is neither 0 nor 16 or more"),
 }

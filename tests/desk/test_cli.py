@@ -76,6 +76,15 @@ def test_command_exits_2_naming_the_value_when_the_input_is_wrong(words, named, 
     assert named in capsys.readouterr().err
 
 
+def test_local_up_finds_a_pattern_in_the_users_own_folder(checkout, capfd):
+    """The local cloud starts in another folder, where the name would mean nothing."""
+    (checkout / "monday.yaml").write_text("capacities: []\n")
+
+    assert cli.main(["local", "up", "--setting", "capacity=monday.yaml"]) == 2
+
+    assert "setting capacity: monday has 'capacities'" in capfd.readouterr().err
+
+
 def test_command_exits_2_when_there_is_no_project_folder(tmp_path, monkeypatch, capsys):
     """Run from the wrong folder, it must say so and not ask Google about nothing."""
     monkeypatch.chdir(tmp_path)

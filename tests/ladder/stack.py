@@ -32,6 +32,7 @@ SUBNET = (
     f"https://www.googleapis.com/compute/v1/projects/{PROJECT}/regions/{{}}/subnetworks/default"
 )
 FOUNDATION = layers.FOUNDATION | {"subnets": {r: SUBNET.format(r) for r in REGIONS}}
+PARENT = {"type": "mayfly:components:GpuNode", "urn": "urn:pulumi:dev::mayfly::GpuNode::node"}
 SAID = "Diagnostics:\n  {}:\n    error: {}\n"
 
 
@@ -64,40 +65,57 @@ class Stack:
         self.provider.configure({"pollInterval": "1s"})
         self.config: dict[str, str] = {"gcp:project": PROJECT}
         self.state: dict[str, Any] = {}
+        self.parents: list[dict[str, Any]] = []
 
     def set_config(self, stack: str, values: Mapping[str, str]) -> None:
         self.config.update(values)
 
     def resources(self, stack: str) -> list[dict[str, Any]]:
-        return [{"type": INSTANCE_TYPE, "outputs": self.state}] if self.state else []
+        kept = [{"type": INSTANCE_TYPE, "outputs": self.state}] if self.state else []
+        return [*self.parents, *kept]
 
     def cut_off(self, stack: str) -> bool:
         return False
 
     def run(self, *words: str) -> None:
-        """`destroy --refresh`, the only one that a launch here needs."""
+        """`destroy --refresh` of a VM that is gone: all that a launch here needs."""
         assert words[0] == "destroy", words
-        found = self._there()
-        if found:
-            self.provider.delete(Request(urn=URN, resource_id=self.state["id"], old=self.state))
-        self.state = {}
+        assert self._there() is None
+        self.state, self.parents = {}, []
+
+    def adopt(self, stack: str, resource: Mapping[str, str]) -> bool:
+        """`import`: the provider reads what is there."""
+        assert resource["parent"] == PARENT["urn"]
+        found, state, _ = self.provider.read(Request(urn=URN, resource_id=resource["id"]))
+        self.state = plain(state)
+        return bool(found)
 
     def up(self, stack: str, tell: Callable[[str], None]) -> tuple[int, str]:
-        assert not self.state, "another VM on top of one that is in the state"
         self.clock.sleep(UP_S)
         made = run_program(self.config, stack=stack, calls=layers.fresh(FOUNDATION))
+        self.parents = [PARENT]  # components are in the state, whatever becomes of the VM
         inputs = json.loads(json.dumps(made.one("Instance").inputs))
+        if self.state:
+            assert self.state["zone"] == inputs["zone"], "an `up` that would replace the VM"
+        else:
+            failed = self._create(inputs)
+            if failed:
+                return 1, failed
+        self.clock.sleep(START_S)
+        if self._there():
+            return 0, ""
+        return 1, SAID.format("command:local:Command (readiness)", "the VM is gone")
+
+    def _create(self, inputs: dict[str, Any]) -> str:
+        """What the engine prints where it fails; "" where the VM is in the state."""
         checked = self.provider.check(Request(urn=URN, inputs=inputs, seed=b"seed"))
         assert not checked.failures, checked.failures
         try:
             _, state = self.provider.create(Request(urn=URN, inputs=checked.inputs))
         except RefusedError as error:
-            return 1, SAID.format("gcp:compute:Instance (node-vm)", error)
+            return SAID.format("gcp:compute:Instance (node-vm)", error)
         self.state = plain(state)
-        self.clock.sleep(START_S)
-        if self._there():
-            return 0, ""
-        return 1, SAID.format("command:local:Command (readiness)", "the VM is gone")
+        return ""
 
     def _there(self) -> dict[str, Any] | None:
         """The VM of the state, where it runs; not one that is being taken away."""
