@@ -53,16 +53,25 @@ COMPUTE_READS = {
 
 @contextmanager
 def local_cloud() -> Iterator[dict[str, Any]]:
-    """A local cloud in the background; its description. Gone afterwards, whatever happens."""
+    """A local cloud in the background, to which the environment leads; its description.
+
+    Gone afterwards, whatever happens.
+    """
     with tempfile.TemporaryDirectory(prefix="mayfly-scale-") as folder:
         command = [sys.executable, "-m", "local"]
         place = ["--dir", f"{folder}/cloud"]
         quiet = {"cwd": ROOT, "check": True, "stdout": subprocess.DEVNULL}
         settings = ["--setting", "hub_mb=0", "--setting", "machines=false"]
         subprocess.run([*command, "up", *place, *settings], timeout=120, **quiet)
+        before = dict(os.environ)
         try:
-            yield json.loads(Path(folder, "cloud/local.json").read_text())
+            described = json.loads(Path(folder, "cloud/local.json").read_text())
+            exported = described["exports"].items()
+            os.environ.update({k: v for k, v in exported if k.startswith(("GOOGLE_", "GCE_"))})
+            yield described
         finally:
+            os.environ.clear()
+            os.environ.update(before)
             subprocess.run([*command, "down", *place], timeout=120, **quiet)
 
 
@@ -134,8 +143,7 @@ def calls(api: str) -> Counter[str]:
 def runs(vms: int, stacks: int) -> list[dict[str, Any]]:
     """All runs, on a cloud of their own."""
     with local_cloud() as local:
-        exported, api, project = local["exports"], local["urls"]["api"], local["project"]
-        os.environ.update({k: v for k, v in exported.items() if k.startswith(("GOOGLE_", "GCE_"))})
+        api, project = local["urls"]["api"], local["project"]
         cloud = connect(project)
         enable = f"projects/{project}/services/compute.googleapis.com:enable"
         cloud.ask("POST", "services", enable, {})

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import itertools
 import json
 import threading
 import time
@@ -39,6 +40,8 @@ class FakeGoogle:
         self.faults: dict[str, list[int | tuple[int, Any]]] = {}
         self.hook: Callable[[str], None] = lambda call: None
         self._sessions: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -88,7 +91,8 @@ class FakeGoogle:
         if len(content) < length:
             return  # the caller died in the middle of it
         self.asked.append(request.path)
-        status, said = self._answer(request, content)
+        with self._lock:  # nobody sees half an object
+            status, said = self._answer(request, content)
         self.hook(f"{request.command} {request.path}")
         data = said if isinstance(said, bytes) else json.dumps(said).encode()
         request.send_response(status)
@@ -122,8 +126,10 @@ class FakeGoogle:
         if path.startswith("/upload/storage/v1/b/"):
             bucket = path.removeprefix("/upload/storage/v1/b/").removesuffix("/o")
             name = urllib.parse.parse_qs(query)["name"][0]
-            self._sessions[str(len(self._sessions))] = (f"{bucket}/{name}", json.loads(body))
-            return 200, str(len(self._sessions) - 1)
+            # Never a number twice: a client that died has left its session open.
+            session = str(next(self._numbers))
+            self._sessions[session] = (f"{bucket}/{name}", json.loads(body))
+            return 200, session
         return self._storage(path.removeprefix("/storage/v1/b/"), query)
 
     def _metadata(self, method: str, path: str, body: str) -> tuple[int, Any]:
@@ -157,6 +163,8 @@ class FakeGoogle:
 
     def _stored(self, session: str, content: bytes) -> tuple[int, Any]:
         """A resumable upload's one and only PUT, held to the MD5 that it announced."""
+        if session not in self._sessions:
+            return 404, google_error(404, "notFound", f"No upload session {session}.")
         name, resource = self._sessions.pop(session)
         md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
         if resource.get("md5Hash", md5) != md5:

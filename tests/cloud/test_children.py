@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from local.children import Children, wait_for_port
+from tests.running import running
 from tests.waiting import wait_until
 
 DAEMON = "(setsid sleep 300 & echo $!; sleep 0.01) ; sleep 301"
@@ -59,18 +60,16 @@ def test_child_and_its_daemon_are_gone_when_it_is_stopped(children: Children) ->
 def test_child_and_its_daemon_are_gone_when_the_owner_is_killed(tmp_path: Path) -> None:
     """SIGKILL gives the owner no chance to clean up."""
     root = Path(__file__).parents[2]
-    owner = subprocess.Popen(
+    with running(
         [sys.executable, "-c", OWNER, str(tmp_path), DAEMON],
         stdout=subprocess.PIPE,
         env=ENV | {"PYTHONPATH": str(root)},
-    )
-    assert owner.stdout
-    tether = int(owner.stdout.readline())
-    daemon = wait_until(first_number(tmp_path / "a.log"))
+    ) as owner:
+        assert owner.stdout
+        tether = int(owner.stdout.readline())
+        daemon = wait_until(first_number(tmp_path / "a.log"))
 
-    owner.send_signal(signal.SIGKILL)
-    owner.wait(5)
-    owner.stdout.close()
+        owner.send_signal(signal.SIGKILL)
 
     wait_until(lambda: not alive(tether) and not alive(daemon), limit_s=10)
 

@@ -16,6 +16,7 @@ import urllib3
 from local.__main__ import main
 from tests.cloud.test_children import alive
 from tests.conftest import ROOT
+from tests.running import running
 from tests.waiting import wait_until
 
 LOCAL = [sys.executable, "-P", "-m", "local"]
@@ -167,9 +168,10 @@ def test_down_leaves_nothing(run: Run, directory: Path) -> None:
 def test_up_leaves_nothing_when_it_is_interrupted(env: dict[str, str], directory: Path) -> None:
     """Ctrl-C while it starts: what runs by then is in a session of its own and would stay."""
     command = [*LOCAL, "up", "--dir", str(directory), *QUICK]
-    with subprocess.Popen(command, env=env) as starting:
+    with running(command, env=env) as starting:
         wait_until((directory / "lock").exists, limit_s=LIMIT_S)
         starting.send_signal(signal.SIGINT)
+        starting.wait(LIMIT_S)
 
     assert starting.returncode == 130
     assert not directory.exists()
@@ -255,18 +257,15 @@ def test_up_says_what_to_do_when_the_engine_is_missing(
 @pytest.fixture
 def served(env: dict[str, str], directory: Path) -> Iterator[subprocess.Popen[str]]:
     """`serve` in the foreground, ready."""
-    process = subprocess.Popen(
+    with running(
         [*LOCAL, "serve", "--dir", str(directory), *QUICK],
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
         start_new_session=True,
-    )
-    wait_until((directory / "local.json").exists, limit_s=LIMIT_S)
-    yield process
-    process.kill()
-    process.communicate()
+    ) as process:
+        wait_until((directory / "local.json").exists, limit_s=LIMIT_S)
+        yield process
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -295,11 +294,10 @@ def test_serve_leaves_nothing_when_its_parent_is_killed(
 ) -> None:
     """The demo may be killed in any way; a forgotten cloud would eat the machine."""
     command = [*LOCAL, "serve", "--dir", str(directory), *QUICK]
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, *command], env=env)
-    wait_until((directory / "local.json").exists, limit_s=LIMIT_S)
+    with running([sys.executable, "-c", PARENT, *command], env=env) as parent:
+        wait_until((directory / "local.json").exists, limit_s=LIMIT_S)
 
-    parent.kill()
-    parent.wait(5)
+        parent.kill()
 
     wait_until(lambda: not directory.exists() and not processes(directory), limit_s=20)
 

@@ -15,6 +15,7 @@ import pytest
 from mayfly import cli, vms
 from mayfly.tunnel import command, free_port
 from tests.desk.google import PROJECT, ZONE, Google
+from tests.running import running
 
 # Listens where ssh would; a file "break" makes it end, a file "refuse" keeps it from working.
 GCLOUD = """#!{python}
@@ -200,19 +201,18 @@ def test_connect_exits_1_with_gclouds_words_when_there_is_no_tunnel(connected, c
 def test_connect_says_the_phase_and_waits_when_the_session_is_starting(connected, google: Google):
     """Whoever connects early wants to see what it waits for."""
     google.say("dev", phase="weights")
-    connection = subprocess.Popen(
+    with running(
         [sys.executable, "-m", "mayfly.cli", "connect", "dev", "--port", str(free_port(20_000))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert connection.stderr is not None
-    assert connection.stdout is not None
-    assert connection.stderr.readline() == "dev is not serving yet: weights\n"
-    google.serving("dev")
-    assert connection.stdout.readline().startswith("export OPENAI_BASE_URL=http://127.0.0.1:")
-    connection.send_signal(signal.SIGINT)
-    connection.communicate(timeout=15)
+    ) as connection:
+        assert connection.stderr is not None
+        assert connection.stdout is not None
+        assert connection.stderr.readline() == "dev is not serving yet: weights\n"
+        google.serving("dev")
+        assert connection.stdout.readline().startswith("export OPENAI_BASE_URL=http://127.0.0.1:")
+        connection.send_signal(signal.SIGINT)
+        connection.communicate(timeout=30)
     assert connection.returncode == 0
 
 

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from mayfly.demo.stopwatch import Timeline
 from mayfly.demo.workshop import LINKED, make_project
 from mayfly.errors import FailedError
 from mayfly.project import CHECKOUT
+from tests.running import running
 
 PHASES = [
     {"concurrent": 1, "tokens_per_s": {"p50": 120}},
@@ -240,13 +240,12 @@ def test_demo_leaves_nothing_when_it_is_ended(tmp_path, number):
     script.write_text(FAKE)
     mark = f"MAYFLY_TEST_MARK={tmp_path}"
     environment = dict(os.environ) | {"FAKE_SAYS": str(says), "MAYFLY_TEST_MARK": str(tmp_path)}
-    supervisor = subprocess.Popen(
-        [sys.executable, "-c", SUPERVISOR, str(script)], env=environment, start_new_session=True
-    )
-    teller, place = wait_for(says).split()
-    assert len(processes_with(mark)) >= 3
-    supervisor.send_signal(number)
-    supervisor.wait(30)
+    command = [sys.executable, "-c", SUPERVISOR, str(script)]
+    with running(command, env=environment, start_new_session=True) as supervisor:
+        teller, place = wait_for(says).split()
+        assert len(processes_with(mark)) >= 3
+        supervisor.send_signal(number)
+        supervisor.wait(30)
 
     deadline = time.monotonic() + 20
     while (processes_with(mark) or Path(place).exists()) and time.monotonic() < deadline:

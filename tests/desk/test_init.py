@@ -29,6 +29,7 @@ from mayfly.cloud import connect
 from mayfly.setup import releases
 from tests.conftest import ROOT
 from tests.desk.project import serving
+from tests.running import running
 
 PROJECT, BUCKET = "proj-one", "proj-one-mayfly-state"
 KEY = f"projects/{PROJECT}/locations/us-central1/keyRings/mayfly/cryptoKeys/state"
@@ -416,15 +417,14 @@ def test_init_completes_when_the_first_run_was_interrupted(world, published, cap
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     os.environ[releases.ENVIRONMENT] = f"http://127.0.0.1:{server.server_port}"
     try:
-        process = subprocess.Popen(
+        with running(
             [sys.executable, "-m", "mayfly.cli", *QUIET],
             stderr=subprocess.PIPE,
-            text=True,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )
-        assert waiting.wait(LIMIT_S)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=LIMIT_S)
+        ) as process:
+            assert waiting.wait(LIMIT_S)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=LIMIT_S)
         go.set()
         assert connect(PROJECT).storage.get(BUCKET, names.ENGINE_MANIFEST) is None
         second = main(list(QUIET))

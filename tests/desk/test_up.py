@@ -15,6 +15,7 @@ from mayfly import cli, names, profile
 from tests.conftest import ROOT
 from tests.desk.google import PROJECT, Google, stamp
 from tests.desk.pulumi_stub import SCRIPT
+from tests.running import running
 from tests.waiting import wait_until
 
 WEIGHTS = names.bucket(PROJECT, "weights")
@@ -288,21 +289,20 @@ def test_up_says_what_is_there_when_it_is_interrupted(seeded, checkout, pulumi, 
     """Ctrl-C, and a second one where Pulumi does not end: no lock and no doubt stay behind."""
     pulumi.up({"hangs": hangs})
     command = [sys.executable, "-m", "mayfly.cli", "up", *AMPERE, "--yes"]
-    child = subprocess.Popen(
+    with running(
         command,
         cwd=checkout,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    wait_until(lambda: (pulumi.home / "hanging").exists(), 30)
-    child.send_signal(signal.SIGINT)
-    if hangs == "deaf":
-        with pytest.raises(subprocess.TimeoutExpired):
-            child.wait(timeout=1)
+    ) as child:
+        wait_until(lambda: (pulumi.home / "hanging").exists(), 30)
         child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=30)
+        if hangs == "deaf":
+            with pytest.raises(subprocess.TimeoutExpired):
+                child.wait(timeout=1)
+            child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=30)
 
     assert child.returncode == 1
     assert "Interrupted.\nNo VM is there; nothing is billed.\nTry: mayfly up" in err

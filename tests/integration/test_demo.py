@@ -8,9 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+
+from tests.running import running
 
 ROOT = Path(__file__).resolve().parents[2]
 FAST_LIMIT_S = 400
@@ -39,17 +42,16 @@ def git_status() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def start(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
+def start(tmp_path: Path, *words: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """The demo with a folder for temporary files of its own."""
     environment = dict(os.environ) | {MARK: str(tmp_path), "TMPDIR": str(tmp_path)}
-    return subprocess.Popen(
+    return running(
         [sys.executable, "-m", "mayfly.cli", "demo", "--fast", *words],
         cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
         start_new_session=True,
     )
 
@@ -75,8 +77,8 @@ def test_demo_tells_the_whole_story_when_nothing_goes_wrong(place):
     """From nothing to gone: the one test that no part of mayfly can break unseen."""
     before = git_status()
     began = time.monotonic()
-    demo = start(place, "--json")
-    out, err = demo.communicate(timeout=FAST_LIMIT_S)
+    with start(place, "--json") as demo:
+        out, err = demo.communicate(timeout=FAST_LIMIT_S)
     wall_s = time.monotonic() - began
 
     assert demo.returncode == 0, err[-3000:]
@@ -120,13 +122,13 @@ def check_teardown(teardown: dict) -> None:
 def test_demo_leaves_nothing_when_it_is_ended_in_the_middle(place, moment, number):
     """Ctrl-C and a crash come when everything runs at once."""
     before = git_status()
-    demo = start(place)
-    assert demo.stderr is not None
-    seen = next((line for line in demo.stderr if re.search(moment, line)), "")
-    assert seen, "the story ended before the moment came"
-    assert len(processes_of(place)) > 5
-    demo.send_signal(number)
-    demo.communicate(timeout=90)
+    with start(place) as demo:
+        assert demo.stderr is not None
+        seen = next((line for line in demo.stderr if re.search(moment, line)), "")
+        assert seen, "the story ended before the moment came"
+        assert len(processes_of(place)) > 5
+        demo.send_signal(number)
+        demo.communicate(timeout=90)
 
     assert demo.returncode in (1, -signal.SIGKILL)
     deadline = time.monotonic() + 60

@@ -17,6 +17,7 @@ from mayfly.cloud import connect
 from mayfly.demo.evidence import Witness
 from mayfly.demo.workshop import make_project
 from tests.provider.engine import find_engine
+from tests.running import running
 
 LIMIT_S = 600
 SESSION = "away"  # a stack that has no file yet
@@ -41,19 +42,15 @@ class Desk:
         self.project = project
         make_project(project, self.cloud.project)
 
-    def start(self, *words: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+    def up(self, *words: str) -> tuple[int, str, str]:
+        with running(
             [sys.executable, "-m", "mayfly.cli", "up", "--session", SESSION, *MACHINE, *words],
             cwd=self.project,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def up(self, *words: str) -> tuple[int, str, str]:
-        child = self.start(*words)
-        out, err = child.communicate(timeout=LIMIT_S)
+        ) as child:
+            out, err = child.communicate(timeout=LIMIT_S)
         return child.returncode, out, err
 
     def down(self) -> None:

@@ -10,6 +10,7 @@ import pytest
 from huggingface_hub import HfApi, errors
 
 from local import hub as hubs
+from tests.running import running
 
 COMMIT = "4d01dfe0332d63057c186e0b262165819efb6611"
 NAME = "example/model"
@@ -149,8 +150,7 @@ def test_hub_does_not_tell_a_private_repository_from_none_when_nobody_is_known(h
 def test_hub_process_says_where_it_is_and_ends_on_sigterm(hub):
     """The local cloud starts it as a process."""
     command = [sys.executable, "-m", "local.hub", "--repo", f"{NAME}@{COMMIT}={hub.directory}"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    with process:
+    with running(command, stdout=subprocess.PIPE) as process:
         url = process.stdout.readline().strip()
         assert HfApi(endpoint=url).model_info(NAME).sha == COMMIT
         process.terminate()

@@ -13,6 +13,7 @@ import pytest
 
 from local.machine import rootfs
 from tests import waiting
+from tests.running import running
 
 PYTHON = rootfs.PYTHON
 KERNEL = "import sys; sys.path.insert(0, '/.machine/lib'); import kernel; "
@@ -75,7 +76,7 @@ def test_machine_root_cannot_lift_what_holds_it(run):
 
 def test_machine_can_signal_none_of_the_hosts_processes(boot):
     """`pkill` in a startup script must find nothing but its own machine."""
-    with subprocess.Popen(["sleep", "60"], start_new_session=True) as victim:
+    with running(["sleep", "60"], start_new_session=True) as victim:
         check = f"kill -9 {victim.pid}; pkill -9 sleep; kill -9 -1"
         machine = boot(f"#!/bin/bash\nps ax | grep -c 'sleep 6[0]'; ({check})\necho over\n")
         wait_until(lambda: "startup-script: 0\n" in machine.machines.serial(machine.id))
@@ -150,7 +151,7 @@ def test_machine_dies_when_its_parent_is_killed(tmp_path):
         "print('up', flush=True); time.sleep(300)\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "m")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+    with running(command, stdout=subprocess.PIPE) as parent:
         assert parent.stdout.readline() == "up\n"
         family = descendants(parent.pid)
         parent.kill()

@@ -23,9 +23,9 @@ PATHS = {
     "settings": "/run/mayfly/env",
     "phase": "/run/mayfly/phase",
     "units": "/run/systemd/system/mayfly-vllm.service",
-    "cron": "/etc/cron.d/x",
+    "cron": "/etc/cron.d/mayfly-probe",
     "cache": "/var/cache/mayfly-vllm/x",
-    "tmp": "/tmp/x",
+    "tmp": "/tmp/.mayfly-probe",
     "shared memory": "/dev/shm/x",
 }
 SECRETS = {

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pytest
 
 from local import checkpoint
 from tests.fake_google import FakeGoogle
+from tests.running import running
 
 if TYPE_CHECKING:
     from tests.scripts.vllm_node import VllmNode
@@ -109,15 +111,14 @@ class Machine:
             timeout=60,
         )
 
-    def start(self, script: str) -> subprocess.Popen[str]:
-        """The same without waiting for its end; stdout has stderr too."""
-        return subprocess.Popen(
+    def start(self, script: str) -> AbstractContextManager[subprocess.Popen[str]]:
+        """The same, running inside a block; stdout has stderr too."""
+        return running(
             ["bash", str(STARTUP / script)],
             env=self.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=True,
         )
 

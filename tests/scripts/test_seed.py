@@ -1,11 +1,13 @@
 """Seeding: the real huggingface_hub client against the local hub, in a process of its own."""
 
 import contextlib
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,6 +21,7 @@ from startup.seed_hub import Hub
 from startup.seed_transfer import Job
 from startup.seed_upload import SeedError, store
 from tests.fake_google import google_error, manifest_of
+from tests.running import running
 from tests.scripts.conftest import STARTUP
 
 MODEL = "example/model"
@@ -54,9 +57,11 @@ def hub(tmp_path):
 
 @pytest.fixture
 def start_seed(machine, hub):
-    """start_seed(**settings) -> the process, running; first: a command of its own namespace."""
+    """with start_seed(**settings) as process: it runs; first: a command of its own namespace."""
 
-    def start(first: str = "", **more: str) -> subprocess.Popen[str]:
+    def start(
+        first: str = "", **more: str
+    ) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
         (machine.root / "run/mayfly/bytes").mkdir(parents=True, exist_ok=True)
         settings = {
             "MAYFLY_MODEL": MODEL,
@@ -75,14 +80,13 @@ def start_seed(machine, hub):
             "PYTHONPATH": str(STARTUP.parent),
         }
         alone = ["unshare", "-Urm", "sh", "-c", f'{first} && exec "$@"', "sh"] if first else []
-        return subprocess.Popen(
+        return running(
             [*alone, sys.executable, "-m", "startup.seed"],
             env=machine.environment(**{**settings, **more}),
             cwd=machine.root,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
 
     return start
@@ -194,19 +198,21 @@ KILLS = {
 def test_seed_moves_only_what_is_missing_when_it_was_killed(start_seed, seed, machine, hub, when):
     """A machine may go at any moment; 595 GB are moved once."""
     where, sign, nth = KILLS[when]
-    process = start_seed()
-    left = [nth]
+    seen, started = itertools.count(1), threading.Event()
+    processes: list[subprocess.Popen[str]] = []
 
     def kill(call: str) -> None:
-        if call.startswith(sign):
-            left[0] -= 1
-            if left[0] == 0:
-                process.kill()
-                process.wait(10)
+        if call.startswith(sign) and next(seen) == nth:
+            assert started.wait(60)
+            processes[0].kill()
+            processes[0].wait(60)  # or the answer might still reach it
 
     (hub if where == "hub" else machine.google).hook = kill
-    with process:
-        assert process.wait(60) == -9
+    with start_seed() as process:
+        processes.append(process)
+        started.set()
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == -9, out + err
     hub.hook = machine.google.hook = lambda call: None
     there = set(in_bucket(machine))
     hub.calls.clear()
@@ -434,10 +440,14 @@ def test_upload_gives_up_when_the_quota_stays_full(machine, monkeypatch):
     assert slept == [1, 2, 4, 8, 16]
 
 
-def test_upload_is_refused_when_the_bytes_change_on_the_way(machine):
+def test_upload_is_refused_when_the_bytes_change_on_the_way(machine, tmp_path):
     """A disk or a network that flips a bit must not put it into the bucket."""
+    file = tmp_path / "file"
+    file.write_bytes(b"x")
+    machine.google.hook = lambda call: file.write_bytes(b"y") and None  # once it was announced
+
     with pytest.raises(SeedError, match="Provided MD5 hash"):
-        store(b"x", f"{URI}/x", {}, md5="AAAAAAAAAAAAAAAAAAAAAA==")
+        store(file, f"{URI}/x", {})
 
     assert in_bucket(machine) == {}
 
@@ -447,8 +457,7 @@ def test_seed_says_so_when_the_disk_is_full(start_seed, machine):
     work = machine.root / "var/cache/mayfly/hub"
     work.mkdir(parents=True)
     # A disk of its own, with room for the bytes and for three files.
-    process = start_seed(f"mount -t tmpfs -o size=8m,nr_inodes=4 tmpfs {work}")
-    with process:
+    with start_seed(f"mount -t tmpfs -o size=8m,nr_inodes=4 tmpfs {work}") as process:
         out, err = process.communicate(timeout=60)
 
     assert process.returncode == 1

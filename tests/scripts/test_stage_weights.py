@@ -276,12 +276,12 @@ def test_weights_stage_waits_when_a_reboot_is_planned(seeded, stub):
         body=f"""if [ ! -f {pid} ]; then echo $$ >{pid}; touch {marker}; exec /bin/sleep 60; fi
 exec {sys.executable} {STUB} gcloud "$@" """,
     )
-    process = seeded.start("30-weights.sh")
-    wait_until(lambda: pid.exists() and pid.read_text().strip() and not alive(pid.read_text()))
-    assert pulled(seeded).keys() == FILES.keys() - set(SHARDS)
+    with seeded.start("30-weights.sh") as process:
+        wait_until(lambda: pid.exists() and pid.read_text().strip() and not alive(pid.read_text()))
+        assert pulled(seeded).keys() == FILES.keys() - set(SHARDS)
 
-    marker.unlink()
-    said, _ = process.communicate(timeout=60)
+        marker.unlink()
+        said, _ = process.communicate(timeout=60)
 
     assert process.returncode == 0, said
     assert "waiting: the machine will reboot" in said
@@ -293,11 +293,11 @@ def test_weights_stage_leaves_no_puller_behind_when_it_is_ended(seeded, stub):
     """It would go on filling the RAM that the next try wants."""
     pid = seeded.root / "pid"
     stub("gcloud", body=f"(echo $BASHPID >{pid}; exec /bin/sleep 60)")
-    process = seeded.start("30-weights.sh")
-    wait_until(lambda: pid.exists() and pid.read_text().strip())
+    with seeded.start("30-weights.sh") as process:
+        wait_until(lambda: pid.exists() and pid.read_text().strip())
 
-    os.killpg(process.pid, signal.SIGTERM)
-    process.communicate(timeout=30)
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)
 
     wait_until(lambda: not alive(pid.read_text()))
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from startup import manifest
 from startup.vllm_plugin import shards
 from tests.conftest import ROOT
 from tests.machine import vllm_server
+from tests.running import running
 
 METADATA = ROOT / "startup/vllm_plugin/metadata"
 # Loads by the name in argv[1], in the stand-in vLLM, and says what came.
@@ -76,13 +78,14 @@ class Node:
             **more,
         }
 
-    def start(self, folder: Path | None = None, **more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+    def start(
+        self, folder: Path | None = None, **more: str
+    ) -> AbstractContextManager[subprocess.Popen[str]]:
+        return running(
             [sys.executable, "-c", LOAD, "mayfly", str(folder or self.weights)],
             env=self.environment(**more),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
 
     def load(self, folder: Path | None = None, **more: str) -> tuple[int, str, str]:

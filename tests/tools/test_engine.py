@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.running import running
 from tests.waiting import wait_until
 from tools import engine, golang
 from tools.say import SetupError
@@ -146,14 +147,13 @@ def test_build_leaves_nothing_behind_when_it_is_interrupted(machine, tmp_path):
     (tmp_path / "tmp").mkdir()
     code = "from tools import engine, golang; from tools.store import Slot; "
     code += "Slot('pulumi', 'v1').fill(lambda f: golang.build('pulumi', 'p', f, []), 'long')"
-    setup = subprocess.Popen(
+    with running(
         [sys.executable, "-c", code],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
         stderr=subprocess.PIPE,
         start_new_session=True,
-    )
-    with setup:
+    ) as setup:
         wait_until(lambda: list(tmp_path.rglob("go-build123/object")), 20)
         os.killpg(setup.pid, signal.SIGINT)
         assert setup.wait(20) != 0
