@@ -32,7 +32,8 @@ class StartupArchive:
 OTHERS_OWN = {
     "session": re.compile(r"startup/(seed|locks/)"),
     "seed": re.compile(
-        r"startup/([0-9]{2}-|serve\.py|check\.py|key_guard\.py|mayfly-vllm|vllm_plugin/)"
+        r"startup/([0-9]{2}-|driver-packages|mayfly-vllm|vllm_plugin/"
+        r"|(caches|check|haystack|key_guard|nccl_env|pull|pull_large|pullers|serve)\.(py|sh))"
     ),
 }
 """layer -> what only the other layer runs: it would fill the room that this one needs."""

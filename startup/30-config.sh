@@ -4,7 +4,7 @@
 # Needs: MAYFLY_WEIGHTS_URI (immutable gs:// path); /mnt/mayfly with room and
 #        /run/mayfly/weights-manifest.json, both from stage 05.
 # Leaves: the small files in /mnt/mayfly/weights; /mnt/mayfly/weights.json, the manifest of it all.
-source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/pull.sh"
 
 main() {
   local uri="${MAYFLY_WEIGHTS_URI:?stage 30 needs the gs:// address of the weights}"

@@ -6,17 +6,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 readonly cache="$root/var/cache/mayfly/engine"
 
-fetch_manifest() {
-  local uri=$1 status=0
-  cloud get "$uri/manifest.json" >"$cache.json" || status=$?
-  case "$status" in
-  0) ;;
-  4) fail "there is no engine at $uri; run: mayfly seed $MAYFLY_PROFILE" ;;
-  5) fail "the VM may not read $uri; run: pulumi up --stack foundation" ;;
-  *) fail "could not read $uri/manifest.json (exit $status)" ;;
-  esac
-}
-
 # bring URI ARCHIVE...
 bring() {
   printf '%s\n' "${@:2}" | sed "s|^|$1/|" | python3 -m startup.pullers "$cache"
@@ -31,15 +20,16 @@ unpack() {
 }
 
 main() {
-  local uri="${MAYFLY_ENGINE_URI:?stage 40 needs the gs:// address of the engine}" archives version
+  local uri="${MAYFLY_ENGINE_URI:?stage 40 needs the gs:// address of the engine}" names archives version
   mkdir -p "$cache"
-  fetch_manifest "$uri"
+  bring_manifest "$uri" "$cache.json" || fail "there is no engine at $uri; run: mayfly seed $MAYFLY_PROFILE"
   version="$(sha256sum <"$cache.json")"
   if [[ "$(cat "$engine_dir/.complete" 2>/dev/null)" == "$version" ]]; then
     log INFO "the engine is already in $engine_dir"
     return 0
   fi
-  mapfile -t archives < <(manifest absent "$cache.json" "$root/nowhere" | cut -f 2 | grep '^env-.*\.tar\.gz$')
+  names="$(manifest names "$cache.json")" || fail "bad $uri/manifest.json; run: mayfly seed $MAYFLY_PROFILE"
+  mapfile -t archives < <(grep '^env-.*\.tar\.gz$' <<<"$names")
   if ((${#archives[@]} == 0)); then
     fail "the manifest at $uri names no env-<n>.tar.gz; run: mayfly seed $MAYFLY_PROFILE"
   fi

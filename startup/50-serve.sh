@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Stage 50: vLLM as a systemd unit, until it answers. It starts while its shards still arrive, by
-# the plugin in vllm_plugin/; where that is no good, once more without it when they are all there;
-# where it dies of restored kernel caches, once more without those.
+# the plugin in vllm_plugin/; where that dies, once more when they are all there, by vLLM's own
+# loader (/run/mayfly/plain-loader); where it dies of restored kernel caches, once more without those.
 # Needs: what stages 10 to 40 leave, of stage 30 all but the shards; MAYFLY_API_KEY_SECRET
 #        (projects/P/secrets/S), MAYFLY_PORT.
 # Leaves: unit mayfly-vllm running, /health answering 200 on loopback.
@@ -106,9 +106,9 @@ drop_caches() {
   if [[ ! -e "$caches_mark" ]] || grep -Eq '^vllm( serve)?: error:' "$vllm_log"; then return 1; fi
   uri="$(cat "$caches_mark")"
   cache="$(readlink -f "$root/var/cache/mayfly-vllm")"
-  say "vLLM starts again without the kernel caches of $uri (remove them: gcloud storage rm -r $uri); $death"
+  say "vLLM starts again without the kernel caches of $uri; $death"
   find "$cache" -mindepth 1 -delete
-  rm -f "$caches_mark"
+  mv "$caches_mark" "$run_dir/bad-caches" # stage 70 saves others after them
 }
 
 start() {
@@ -123,6 +123,7 @@ start() {
     if [[ -n "$with_plugin" ]] && ! is_not_the_plugin; then
       say "vLLM could not start before its shards were here, and starts again when they are; $death"
       wait_for_weights
+      touch "$run_dir/plain-loader"
       with_plugin=""
     elif ! drop_caches; then
       fail "$death"

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Stage 70, optional and late: the kernel caches of this start to the bucket, for the next one.
 # Needs: a start that passed its check; MAYFLY_CACHE_BUCKET, where a node may create and read.
-# Leaves: caches-<digest>.tar.gz and, last, manifest.json, if the bucket had none for this key.
+# Leaves: caches-<digest>.tar.gz and, last, manifest.json, if the bucket had none for this key, or
+#         only such as this start found bad: then after those, under the next number.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
+readonly most=9 # numbers: a machine on which all caches are bad must not fill the bucket
 readonly cache="$root/var/cache/mayfly-vllm" work="$root/var/cache/mayfly/saving"
 
 # Of two nodes that save at once the first wins, and losing is no failure: what an archive holds
@@ -33,8 +35,11 @@ main() {
   fi
   uri="$(python3 -m startup.caches uri)" || fail "$uri"
   if cloud get "$uri/manifest.json" >/dev/null; then
-    log INFO "the bucket has kernel caches for this start: $uri"
-    return 0
+    if [[ "$(cat "$run_dir/bad-caches" 2>/dev/null)" != "$uri" ]] || ((${uri##*/} >= most)); then
+      log INFO "the bucket has kernel caches for this start: $uri"
+      return 0
+    fi
+    uri="${uri%/*}/$((${uri##*/} + 1))"
   fi
   rm -rf "$work"
   mkdir -p "$work"

@@ -2,7 +2,8 @@
 
 python3 -m startup.caches pack CACHE_DIR OUT.tar.gz     the caches' files, alike when they are alike
                           unpack IN.tar.gz CACHE_DIR    all of them or nothing; CACHE_DIR was empty
-                          uri                           where this VM's caches lie in the bucket
+                          uri                           where this VM's caches lie in the bucket:
+                                                        the newest there are, or the first to be
 
 Cached kernels are code: an archive is checked against its manifest before it comes here, and
 even then it can write plain files below CACHE_DIR and nothing else. Exit 1: why, in one line.
@@ -22,6 +23,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
+
+from startup import cloud
 
 MAX_BYTES = 2 << 30
 MAX_FILES = 200_000
@@ -182,7 +185,18 @@ def gpu_and_driver() -> tuple[str, str]:
 
 
 def uri() -> str:
-    """gs:// folder of the caches that fit this VM's engine, GPU, driver, model and flags."""
+    """gs:// folder of the newest caches that fit this VM's engine, GPU, driver, model and flags.
+
+    Its last part is their number, from 1: a node may not replace caches that turned out bad, so it
+    saves others after them.
+    """
+    folder = _folder()
+    names = (item["name"].split("/") for item in cloud.list_objects(folder))
+    complete = [int(n[0]) for n in names if n[1:] == ["manifest.json"] and n[0].isdecimal()]
+    return f"{folder}/{max(complete, default=1)}"
+
+
+def _folder() -> str:
     gpu, driver = gpu_and_driver()
     flags = flags_that_matter(json.loads(os.environ["MAYFLY_SERVE_FLAGS"]))
     same = [os.environ["MAYFLY_MODEL"], os.environ["MAYFLY_REVISION"], *flags]
@@ -201,7 +215,7 @@ def main(argv: Sequence[str]) -> int:
         act = {"pack": pack, "unpack": unpack}[what]
         count, total = act(*map(Path, rest))
         print(f"{what}ed {count} files, {total / 1e6:.1f} MB")
-    except (CachesError, OSError, subprocess.SubprocessError) as error:
+    except (CachesError, cloud.CloudError, OSError, subprocess.SubprocessError) as error:
         print(error)
         return 1
     return 0

@@ -79,11 +79,3 @@ bring_manifest() {
 manifest() {
   python3 -m startup.manifest "$@"
 }
-
-# pull config|weights  One try of startup/pull.py. What no further try would help ends the stage.
-pull() {
-  local status=0
-  MAYFLY_STAGE="$stage" python3 -m startup.pull "$1" || status=$?
-  if ((status == 3)); then exit 1; fi # it has left why
-  return "$status"
-}

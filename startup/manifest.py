@@ -1,6 +1,7 @@
 """manifest.json: what is complete in a bucket folder, and whether a local copy is that.
 
 python3 -m startup.manifest total MANIFEST         bytes in all
+                            names MANIFEST         its files, one a line
                             absent MANIFEST DIR    folder<TAB>file for each not there in full size
                             wrong MANIFEST DIR     files whose content differs, one a line; exit 1
                             changed MANIFEST URI   objects that are no longer what it says; exit 1
@@ -165,6 +166,9 @@ def main(argv: list[str]) -> int:
         files = parse(Path(first).read_text("utf-8"))
         if what == "total":
             print(sum(file.size for file in files))
+            return 0
+        if what == "names":
+            print(*(file.name for file in files), sep="\n")
             return 0
         if what == "absent":
             for file in absent(files, Path(rest[0])):

@@ -172,7 +172,7 @@ def reboot_planned() -> bool:
 
 
 def wait_for_reboot() -> None:
-    """Until it comes, or until the driver's stage takes its word back."""
+    """Until it comes and ends us. A mark that somebody takes away ends the wait as well."""
     print("waiting: the machine will reboot, and RAM does not outlive that", flush=True)
     while reboot_planned():
         time.sleep(LOOK_S)

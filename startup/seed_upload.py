@@ -55,16 +55,15 @@ def store(
     uri: str,
     known: Mapping[str, str],
     *,
-    md5: str | None = None,
     sent: Callable[[int], None] = no_news,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:
     """The object as Cloud Storage describes it, once it is there. SeedError says why it is not.
 
-    known: the object's own metadata. md5: the content's, base64; None: it is computed here.
-    sent: is told how many bytes went since the last call. What may pass is tried six times.
+    known: the object's own metadata. sent: is told how many bytes went since the last call. What
+    may pass is tried six times.
     """
-    md5 = md5 or md5_of(data)
+    md5 = md5_of(data)
     pause_s = 1.0
     for left in reversed(range(TRIES)):
         try:

@@ -8,6 +8,8 @@ from startup import paths
 
 ARRIVING = "mayfly"
 """The load format of startup/vllm_plugin."""
+PLAIN = "safetensors"
+"""vLLM's own, which needs nothing but vLLM."""
 
 
 def flags(settings: Mapping[str, str]) -> list[str]:
@@ -18,11 +20,16 @@ def flags(settings: Mapping[str, str]) -> list[str]:
 
 
 def load_format(settings: Mapping[str, str]) -> str:
-    """Shards are handed on as they come, until all are there: then nobody needs to wait."""
-    complete = paths.read(paths.root() / "mnt/mayfly/weights/.complete")
-    return (
-        settings["MAYFLY_LOAD_FORMAT"] if complete == settings["MAYFLY_WEIGHTS_URI"] else ARRIVING
-    )
+    """Shards are handed on as they come, until all are there: then nobody needs to wait.
+
+    Where that start has died, /run/mayfly/plain-loader is there: the profile's loader, which it
+    used, may be why.
+    """
+    if paths.read(paths.root() / "mnt/mayfly/weights/.complete") != settings["MAYFLY_WEIGHTS_URI"]:
+        return ARRIVING
+    if (paths.run_dir() / "plain-loader").exists():
+        return PLAIN
+    return settings["MAYFLY_LOAD_FORMAT"]
 
 
 def argv(settings: Mapping[str, str]) -> list[str]:

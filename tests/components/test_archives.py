@@ -1,9 +1,11 @@
 """The two archives: what runs on the VM, and what runs as the reaper."""
 
+import ast
 import base64
 import gzip
 import hashlib
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pulumi
 import pytest
 
 from components import reaper_source, startup_archive
+from startup import run
 
 
 def test_startup_archive_is_the_same_when_it_is_built_twice(tmp_path):
@@ -45,6 +48,52 @@ def test_startup_archive_is_refused_when_it_has_grown_too_large(tmp_path):
 
     with pytest.raises(pulumi.RunError, match="65536 may travel in metadata"):
         startup_archive.build({"startup/noise": path})
+
+
+LAYERS = ("session", "seed")
+ROOM_BYTES = 6 * 1024
+NAMED = re.compile(r"-m startup\.(\w+)|^source .*/([\w-]+\.sh)\"$", re.MULTILINE)
+
+
+def started(name: str, text: str) -> set[str]:
+    """The files of ours that this one imports, sources or starts."""
+    if not name.endswith(".py"):
+        found = {module or script for module, script in NAMED.findall(text)}
+        return {f"startup/{n}" if n.endswith(".sh") else f"startup/{n}.py" for n in found}
+    imported: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module in ("startup", "mayfly"):
+            imported |= {f"{node.module}/{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("startup."):
+            imported.add(str(node.module).replace(".", "/"))
+    return {f"{path}.py" for path in imported if not path.startswith("startup/vllm_plugin")}
+
+
+def missing(files: dict[str, str]) -> set[str]:
+    return {want for name, text in files.items() for want in started(name, text)} - files.keys()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_startup_archive_holds_all_that_its_files_start_and_has_room_left(layer):
+    """What the other layer runs is left out: leaving out too much is seen on the VM, not before."""
+    found = startup_archive.files(layer)
+    files = {name: path.read_text() for name, path in found.items()}
+    scripts = {f"startup/{stage.script}" for stage in run.LAYERS[layer]}
+
+    assert missing(files | {"boot": startup_archive.BOOT.read_text()}) == set()
+    assert scripts <= files.keys()
+    size = len(base64.b64decode(startup_archive.build(found).text))
+    assert size <= startup_archive.LIMIT_BYTES - ROOM_BYTES
+
+
+def test_startup_archive_is_seen_to_lack_what_it_lacks():
+    """The twin: a module, a program and a sourced script that are not there."""
+    files = {
+        "startup/a.py": "from startup import b\nfrom startup.c import d\n",
+        "startup/e.sh": 'source "$(dirname "$0")/lib.sh"\npython3 -m startup.f\n',
+    }
+
+    assert missing(files) == {f"startup/{n}" for n in ("b.py", "c.py", "lib.sh", "f.py")}
 
 
 def test_reaper_archive_holds_what_the_function_imports_when_it_starts(tmp_path):

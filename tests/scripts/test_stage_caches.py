@@ -246,7 +246,7 @@ def lost_archive(node):
         (spoiled_manifest, "bad gs://c/kernels/"),
         (huge, "holds 2147483649 bytes, more than the 2147483648 we take"),
         (without_archive, "manifest.json names none"),
-        (lost_archive, "could not pull gs://c/kernels/"),
+        (lost_archive, "caches-0.tar.gz is not there as its manifest says"),
     ],
 )
 def test_start_goes_on_without_caches_when_what_the_bucket_has_is_bad(
@@ -260,6 +260,55 @@ def test_start_goes_on_without_caches_when_what_the_bucket_has_is_bad(
     assert result.returncode == 1
     assert line in looks.why("35-caches.sh")
     assert not (looks.root / "var/cache/mayfly-vllm").exists()
+
+
+@pytest.mark.parametrize("spoil", [spoiled_content, spoiled_manifest, lost_archive])
+def test_caches_are_saved_anew_when_what_the_bucket_has_is_bad(looks, run_stage, spoil):
+    """A node may not replace them: without a second place every start would compile for ever."""
+    spoil(looks)
+    before = caches.uri()
+    assert run_stage("35-caches.sh", **ON).returncode == 1
+    folder = compiled(looks)
+    saved = tree(folder)
+
+    assert run_stage("70-save.sh", **ON).returncode == 0
+    folder.rename(folder.with_name("old"))
+    result = run_stage("35-caches.sh", **ON)
+
+    assert result.returncode == 0, result.stderr
+    assert (before.rpartition("/")[2], caches.uri().rpartition("/")[2]) == ("1", "2")
+    assert tree(folder) == saved
+
+
+def test_caches_are_not_saved_anew_when_they_only_could_not_be_brought(looks, run_stage):
+    """A network that breaks says nothing about what lies at its other end."""
+    offer(looks, archive_of(GOOD))
+    before = bucket(looks)
+    looks.stub("gsutil", exit_status=1)
+    assert run_stage("35-caches.sh", **ON).returncode == 1
+    assert "could not pull gs://c/kernels/" in looks.why("35-caches.sh")
+    compiled(looks)
+
+    result = run_stage("70-save.sh", **ON)
+
+    assert "the bucket has kernel caches for this start" in result.stderr
+    assert bucket(looks) == before
+
+
+def test_caches_are_not_saved_for_ever_when_all_are_bad(looks, run_stage):
+    """A machine on which none is any good must not fill the bucket."""
+    data = archive_of(GOOD)
+    for number in range(1, 10):
+        uri = f"{caches.uri().rpartition('/')[0]}/{number}"
+        looks.google.put(f"{uri}/caches-0.tar.gz", data)
+        looks.google.put(f"{uri}/manifest.json", manifest_of({"caches-0.tar.gz": data}))
+    before = bucket(looks)
+    looks.write("run/mayfly/bad-caches", f"{caches.uri()}\n")
+    compiled(looks)
+
+    assert run_stage("70-save.sh", **ON).returncode == 0
+
+    assert bucket(looks) == before
 
 
 def test_nothing_is_asked_when_the_disk_has_caches_of_an_earlier_boot(looks, run_stage):

@@ -40,6 +40,12 @@ def test_start_goes_on_without_them_when_vllm_dies_of_its_kernel_caches(vllm):
     assert "Cache the graph(s) for compile range" in vllm.log
     assert not (vllm.machine.root / "run/mayfly/kernel-caches").exists()
 
+    assert vllm.run("70-save.sh").returncode == 0  # for the next start, those that this one made
+
+    bad = vllm.machine.read("run/mayfly/bad-caches").strip()
+    assert bad.endswith("/1")
+    assert vllm.machine.google.read(f"{bad[:-1]}2/manifest.json")
+
 
 def test_start_fails_at_once_when_its_command_line_is_wrong_and_there_are_caches(vllm):
     """Another try would cost half a minute and say the same."""

@@ -109,12 +109,14 @@ def test_engine_stage_leaves_no_engine_when_an_archive_is_torn(engine, run_stage
     [
         (None, f"there is no engine at {URI}; run: mayfly seed kimi-k2.5"),
         ({"other.txt": b"x"}, "names no env-<n>.tar.gz"),
+        ("{}", f"bad {URI}/manifest.json; run: mayfly seed kimi-k2.5"),
     ],
 )
 def test_engine_stage_names_the_command_when_there_is_no_engine(machine, run_stage, files, line):
     """Seeding builds it; the node cannot."""
     if files:
-        machine.google.put(f"{URI}/manifest.json", manifest_of(files))
+        text = files if isinstance(files, str) else manifest_of(files)
+        machine.google.put(f"{URI}/manifest.json", text)
 
     assert run_stage("40-engine.sh").returncode == 1
     assert line in machine.why("40-engine")

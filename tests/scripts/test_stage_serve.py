@@ -93,6 +93,7 @@ class Vllm:
             (self.state / f"lives-{number}").write_text("yes" if lives else "")
         (self.state / "count").write_text("0")
         complete = self.machine.root / "mnt/mayfly/weights/.complete"
+        plain = self.machine.root / "run/mayfly/plain-loader"
         body = f"""
 cd {self.state}
 case "$1" in
@@ -101,7 +102,10 @@ restart)
   echo $count >count
   cat log-$count >>{self.log}
   cat lives-$count >lives
-  if [[ -e {complete} ]]; then echo plain; else echo early; fi >>how
+  said=plain
+  if [[ -e {plain} ]]; then said=plainest; fi
+  if [[ ! -e {complete} ]]; then said=early; fi
+  echo $said >>how
   ;;
 is-active)
   if [[ -n "$(cat lives)" ]]; then exit 0; fi
@@ -141,7 +145,7 @@ def test_serve_stage_starts_plainly_when_the_plugin_does_not_load(vllm, ready, r
     result = run_stage("50-serve.sh")
 
     assert result.returncode == 0, result.stderr
-    assert vllm.how() == ["early", "plain"]
+    assert vllm.how() == ["early", "plainest"]
     assert "starts again when they are" in result.stderr
     assert "Load format `mayfly` is not supported" in ready.google.guest["message"]
     assert "not supported" in ready.read("var/log/mayfly/vllm.log.early")  # kept for a look
@@ -160,7 +164,7 @@ def test_serve_stage_gives_up_the_kernel_caches_too_when_the_plain_start_dies(
     result = run_stage("50-serve.sh")
 
     assert result.returncode == 0, result.stderr
-    assert vllm.how() == ["early", "plain", "plain"]
+    assert vllm.how() == ["early", "plainest", "plainest"]
     assert "without the kernel caches of gs://c/kernels/k" in ready.google.guest["message"]
     assert not list((ready.root / "var/cache/mayfly-vllm").iterdir())
 
@@ -281,6 +285,16 @@ def test_serve_command_waits_for_shards_only_until_they_are_all_there(
     metadata = machine.root / "opt/mayfly/startup/vllm_plugin/metadata"
     assert (str(metadata) in environment.get("PYTHONPATH", "")) == (load_format == "mayfly")
     assert environment["VLLM_ENGINE_READY_TIMEOUT_S"] == "1800"  # its own 600 s are too short
+
+
+def test_serve_command_takes_vllms_own_loader_when_the_start_with_the_plugin_died(machine):
+    """The plugin hands shards to the profile's loader: which of the two it was, nobody knows."""
+    machine.write("mnt/mayfly/weights/.complete", URI_LINE)
+    machine.write("run/mayfly/plain-loader", "")
+
+    command = serve.argv({**SETTINGS, "MAYFLY_LOAD_FORMAT": "instanttensor"})
+
+    assert command[command.index("--load-format") + 1] == "safetensors"
 
 
 def test_serve_command_takes_the_flags_of_this_boot_when_there_are_any(machine):
