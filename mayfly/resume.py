@@ -39,7 +39,7 @@ def send(path: str, inp: IO[bytes], out: IO[bytes]) -> dict[str, int]:
     for file, at, had in zip(files, found, hear(inp), strict=True):
         have = int(had["have"])
         offset = have if have and digest(at, have) == had["sha256"] else 0
-        told["whole"] += offset == file["size"]
+        told["whole"] += 0 < offset == file["size"]  # of an empty file there is nothing to have
         told["continued"] += 0 < offset < int(str(file["size"]))
         told["bytes"] += int(str(file["size"])) - offset
         say(out, {"offset": offset})

@@ -49,8 +49,10 @@ def view(project: str, rows: Sequence[Row]) -> Table | Text | Group:
     """The table and, below it, what does not fit into one."""
     if not rows:
         return Text(nothing(project))
-    columns = ("session", "by", "phase", "zone", "age", "tok/s", "ends", "$/h", "so far", "why")
-    table = Table(*columns)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))  # 80 columns are enough
+    table.add_column("session", min_width=8, overflow="fold")
+    for name in ("phase", "zone", "age", "tok/s", "ends", "$/h", "so far"):
+        table.add_column(name, no_wrap=True)
     for row in rows:
         # Text, not markup: what a VM says of itself must not be read as formatting.
         table.add_row(*(Text(str(cell)) for cell in cells(row)))
@@ -58,18 +60,16 @@ def view(project: str, rows: Sequence[Row]) -> Table | Text | Group:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    name, phase = row["session"], row["phase"]
+    name, layer = row["session"], row["layer"]
     return (
-        name if row["layer"] == "session" else f"{name} ({row['layer']})",
-        vms.printable(str(row["started_by"] or "?"), 40),
-        phase if row["status"] == "RUNNING" else f"{phase} ({row['status']})",
+        name if layer in ("session", name) else f"{name} ({layer})",
+        row["phase"] if row["status"] == "RUNNING" else row["status"].lower(),
         row["zone"],
         minutes(row["age_s"]),
         speed(row),
         "?" if row["ends_at"] is None else f"in {minutes(until_s(row['ends_at']))}",
         "?" if row["hourly_usd"] is None else f"{row['hourly_usd']:.2f}",
         meter(row),
-        row["reason"],
     )
 
 
@@ -82,8 +82,9 @@ def meter(row: Row) -> str:
 
 
 def notes(row: Row) -> list[str]:
-    """How far the endpoint goes, and a rate that is old."""
-    told = []
+    """Why it is as it is and whose, how far the endpoint goes, and a rate that is old."""
+    by = f", started by {vms.printable(str(row['started_by']), 80)}" if row["started_by"] else ""
+    told = [f"{row['session']}: {row['reason']}{by}"]
     if row["mode"] is not None:
         limit = f"up to {row['max_model_len']:,} tokens, mode {row['mode']}"
         why = row["message"] if row["mode"] == endpoint.SAFE else ""
