@@ -61,7 +61,7 @@ ROWS = {
     "mayfly keep 30m dev": Row("dev is kept until"),
     "mayfly down dev --yes": Row("dev is gone \\(ran "),
     "mayfly down --all --yes": Row("is gone|There is no session"),
-    "mayfly cost": Row("VMs; what still runs: mayfly status"),
+    "mayfly cost": Row("VMs; what still runs: mayfly status|No VM has ended yet"),
     "mayfly cost --break-even": Row("break-even"),
 }
 
@@ -143,6 +143,8 @@ def desk() -> Iterator[Desk]:
         local = LocalCloud(Options(directory=folder / "cloud", settings=dict(SETTINGS)))
         try:
             described = local.describe()
+            # What `mayfly local up` writes, for the stand-in gcloud.
+            (folder / "cloud/local.json").write_text(json.dumps(described))
             variables = described["exports"]
             path = os.pathsep.join([str(find_engine().parent), os.environ["PATH"]])
             os.environ.update(variables | {"PATH": variables["PATH"].replace("$PATH", path)})
