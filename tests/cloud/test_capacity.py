@@ -58,18 +58,30 @@ def ended(api: Api, operation: dict[str, Any]) -> dict[str, Any]:
     return look(api, operation)
 
 
+def insert(api: Api, **changes: Any) -> dict[str, Any]:
+    """An insert that is taken: its operation, once it is done."""
+    status, operation = api.insert(**changes)
+    assert status == 200, operation
+    return ended(api, operation)
+
+
+def act(api: Api, verb: str) -> dict[str, Any]:
+    """A start or a stop: its operation, once it is done."""
+    return ended(api, api.post(f"{VM}/{verb}")[1])
+
+
 def test_room_comes_and_goes_by_the_clouds_clock(api, clock):
     """A ladder that goes round for hours is tested in no time."""
     play(api, capacity=[{"zone": "us-central1-a", "room": [[10, 20]], "names": []}])
 
-    early = api.insert()[1]
+    early = insert(api)
     clock.now += 600
-    status, there = api.insert()
+    there = insert(api)
     clock.now += 600
-    late = api.insert(name="mayfly-two")[1]
+    late = insert(api, name="mayfly-two")
 
     assert error_of(early)["code"] == error_of(late)["code"] == "ZONE_RESOURCE_POOL_EXHAUSTED"
-    assert (status, "error" in there) == (200, False)
+    assert "error" not in there
     assert api.get(VM)[1]["status"] == "RUNNING"
 
 
@@ -77,7 +89,7 @@ def test_stockout_names_the_zones_of_the_region_that_have_room(api):
     """`zonesAvailable` that is always right teaches nothing, one that never is no more."""
     play(api, capacity=[{"zone": "us-central1-[ab]", "room": "never"}])
 
-    details = error_of(api.insert()[1])["errorDetails"]
+    details = error_of(insert(api))["errorDetails"]
 
     assert details[2]["errorInfo"]["metadatas"]["zonesAvailable"] == "us-central1-c"
 
@@ -102,7 +114,7 @@ def test_stockout_comes_late_when_the_operation_takes_its_time(api, clock):
     clock.now += 31
 
     assert operation["status"] == "RUNNING"
-    assert "error" in look(api, operation)
+    assert "error" in ended(api, operation)
 
 
 def test_room_is_for_gpus_unless_a_row_names_the_machine(api):
@@ -110,13 +122,13 @@ def test_room_is_for_gpus_unless_a_row_names_the_machine(api):
     play(api, capacity=[{"room": "never"}])
     cpu = {"machineType": "zones/us-central1-a/machineTypes/n2-standard-8", "scheduling": {}}
 
-    assert "error" not in api.insert(**cpu)[1]
+    assert "error" not in insert(api, **cpu)
 
 
 def test_spot_vm_goes_when_its_room_goes_and_the_pattern_reclaims(api, clock):
     """Preemption is capacity that somebody else has paid for."""
     play(api, capacity=[{"zone": "us-central1-a", "room": [[0, 5]], "reclaims": True}])
-    operation = api.insert()[1]
+    operation = insert(api)
     clock.now += 301
 
     api.world.of(Life).enforce()
@@ -132,11 +144,11 @@ def test_spot_vm_goes_when_its_room_goes_and_the_pattern_reclaims(api, clock):
 
 def test_stopped_vm_stays_stopped_when_there_is_no_room_to_start_it(api):
     """Its disk is no promise of GPUs."""
-    api.insert()
-    api.post(f"{VM}/stop")
+    insert(api)
+    act(api, "stop")
     play(api, capacity=[{"room": "never", "names": []}])
 
-    operation = api.post(f"{VM}/start")[1]
+    operation = act(api, "start")
 
     assert error_of(operation)["code"] == "ZONE_RESOURCE_POOL_EXHAUSTED"
     assert api.get(VM)[1]["status"] == "TERMINATED"
@@ -210,7 +222,7 @@ def test_insert_is_refused_when_a_limit_is_one_too_low(api, quota_id, limit, vm,
     """Seven GPUs are as little as none; the VM and its disk leave nothing."""
     play(api, quotas={quota_id: limit})
 
-    operation = api.insert(**vm)[1]
+    operation = insert(api, **vm)
 
     error = error_of(operation)
     assert (error["code"], error["message"]) == ("QUOTA_EXCEEDED", text)
@@ -233,12 +245,12 @@ def test_quota_comes_as_403_when_the_pattern_says_so(api):
 def test_quota_is_used_by_what_lives_and_given_back_by_what_ends(api):
     """Counted from the VMs themselves: a counter beside them would drift."""
     play(api, quotas={SPOT_H100: 8})
-    api.insert(scheduling=spot_vm()["scheduling"] | {"instanceTerminationAction": "STOP"})
+    insert(api, scheduling=spot_vm()["scheduling"] | {"instanceTerminationAction": "STOP"})
 
-    second = api.insert(name="mayfly-two")[1]
-    api.post(f"{VM}/stop")
-    third = api.insert(name="mayfly-two")[1]
-    again = api.post(f"{VM}/start")[1]
+    second = insert(api, name="mayfly-two")
+    act(api, "stop")
+    third = insert(api, name="mayfly-two")
+    again = act(api, "start")
 
     assert error_of(second)["code"] == "QUOTA_EXCEEDED"
     assert "error" not in third
@@ -249,18 +261,18 @@ def test_other_regions_quota_counts_for_nothing_when_this_one_has_some(api):
     """The ladder's reason to go to another region."""
     play(api, quotas={SPOT_H100: {"us-east4": 0}})
 
-    assert "error" not in api.insert()[1]
+    assert "error" not in insert(api)
 
 
 def test_every_list_shows_the_limit_that_an_insert_is_held_to(api):
     """`mayfly quota` reads one of them; they cannot disagree."""
     play(api, quotas={SPOT_A100: {"us-central1": 9}, "GPUS-ALL-REGIONS-per-project": 11})
-    api.insert(machineType=AMPERE)
+    insert(api, machineType=AMPERE)
 
     infos = api.get(INFOS.format(SPOT_A100))[1]["dimensionsInfos"]
     region = {q["metric"]: q for q in api.get(REGION)[1]["quotas"]}
     project = {q["metric"]: q for q in api.get("/compute/v1/projects/proj")[1]["quotas"]}
-    refused = error_of(api.insert(name="mayfly-two", machineType=AMPERE)[1])
+    refused = error_of(insert(api, name="mayfly-two", machineType=AMPERE))
 
     here = [i for i in infos if i["dimensions"] == {"region": "us-central1"}]
     assert here[0]["details"]["value"] == "9"
@@ -305,7 +317,7 @@ def test_flex_start_fails_when_room_comes_and_the_quota_is_used_up(api, clock):
     """Waiting reserves nothing."""
     play(api, capacity=[{"model": "FLEX_START", "room": [[1, None]]}], quotas={SPOT_H100: 8})
     operation = queued(api)
-    api.insert(name="mayfly-two")
+    insert(api, name="mayfly-two")
     clock.now += 61
 
     assert error_of(ended(api, operation))["code"] == "QUOTA_EXCEEDED"
@@ -326,7 +338,7 @@ def test_flex_start_is_answered_at_once_when_it_may_not_wait(api):
     """What Pulumi's provider sends: it knows no such field."""
     play(api, capacity=[{"room": "never", "names": []}])
 
-    operation = api.insert(scheduling=FLEX)[1]
+    operation = insert(api, scheduling=FLEX)
 
     assert (operation["status"], "error" in operation) == ("DONE", True)
 
@@ -374,7 +386,7 @@ def test_flex_start_is_refused_when_its_life_is_not_bounded_as_google_wants(api,
 def test_pattern_is_set_by_its_name_and_its_quotas_and_faults_go_with_it(api):
     """`mayfly local up --setting capacity=NAME`, and the next one on a running cloud."""
     assert api.post("/_local/settings", {"capacity": "global-quota-of-seven"})[0] == 200
-    first = error_of(api.insert()[1])["message"]
+    first = error_of(insert(api))["message"]
     assert api.post("/_local/settings", {"capacity": "permission-missing"})[0] == 200
     second = message(api.insert()[1])
     shown = api.get("/_local/capacity")[1]
@@ -383,7 +395,7 @@ def test_pattern_is_set_by_its_name_and_its_quotas_and_faults_go_with_it(api):
     assert "GPUS_ALL_REGIONS" in first
     assert "Required 'compute.instances.create' permission" in second
     assert (shown["name"], shown["minute"]) == ("permission-missing", 0)
-    assert "error" not in api.insert()[1]
+    assert "error" not in insert(api)
 
 
 def test_pattern_is_read_from_a_file_of_the_users(api, tmp_path):
@@ -393,9 +405,9 @@ def test_pattern_is_read_from_a_file_of_the_users(api, tmp_path):
 
     assert api.post("/_local/settings", {"capacity": str(path)})[0] == 200
 
-    assert "error" in api.insert()[1]
+    assert "error" in insert(api)
     assert api("DELETE", "/_local/capacity")[1]["capacity"] == []
-    assert "error" not in api.insert()[1]
+    assert "error" not in insert(api)
 
 
 @pytest.mark.parametrize(
