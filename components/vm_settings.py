@@ -1,6 +1,5 @@
 """What a VM is told in its metadata (docs/architecture.md). No secret is among it."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -105,14 +104,13 @@ def _both(vm: VmSettings, found: FoundationOutputs) -> dict[str, Any]:
 
 
 def engine_id(vm: VmSettings) -> str:
-    """`vllm-<version>-<hash of the lock>`: another lock is another environment."""
+    """The engine that the profile's lock makes. RunError where there is no such lock."""
     engine = vm.profile.engine
     path = startup_archive.ROOT / "startup/locks" / engine.lock
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        return names.engine_id(engine.vllm, path.read_bytes())
     except FileNotFoundError:
         raise pulumi.RunError(
             f"profiles/{vm.profile.name}.yaml: engine.lock: '{engine.lock}' is not in "
             f"startup/locks/.\n{NOTHING_DONE}"
         ) from None
-    return f"vllm-{engine.vllm}-{digest[:12]}"

@@ -3,6 +3,7 @@
 Standard library only; the reaper's archive carries this file.
 """
 
+import hashlib
 import re
 
 PROJECT = "mayfly"
@@ -87,6 +88,11 @@ def model_prefix(model: str, revision: str) -> str:
 
 def engine_prefix(engine_id: str) -> str:
     return f"engines/{engine_id}"
+
+
+def engine_id(vllm: str, lock: bytes) -> str:
+    """`vllm-<version>-<hash of the lock>`: another lock is another environment."""
+    return f"vllm-{vllm}-{hashlib.sha256(lock).hexdigest()[:12]}"
 
 
 def driver_prefix(branch: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mayfly.errors import WrongInputError
+from mayfly.locks import LONGEST_UP_S
 
 REQUIRED = ("MAYFLY_PROJECT", "MAYFLY_STATE_BUCKET", "MAYFLY_FOUNDATION_STACK")
 
@@ -21,7 +22,7 @@ class Settings:
     state_bucket: str
     foundation_stack: str
     tick_s: float = 270
-    stale_lock_s: float = 3600
+    stale_lock_s: float = LONGEST_UP_S
 
     @property
     def grace_s(self) -> float:

@@ -27,6 +27,14 @@ class Compute:
         """Yield zone operations that match a filter; Google keeps them for about 14 days."""
         return self._aggregated("operations", filter)
 
+    def disks(self, filter: str) -> Iterator[dict[str, Any]]:
+        """Yield disks of all zones that match a filter."""
+        return self._aggregated("disks", filter)
+
+    def addresses(self, filter: str) -> Iterator[dict[str, Any]]:
+        """Yield reserved addresses of all regions that match a filter."""
+        return self._aggregated("addresses", filter)
+
     def instance(self, zone: str, name_or_id: str) -> dict[str, Any] | None:
         """Read one instance; None when there is none."""
         return self._read(self._instance_url(zone, name_or_id))

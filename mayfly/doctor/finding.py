@@ -8,6 +8,7 @@ class Finding:
     """id: stable, for scripts. found: what was seen, in a line. remedy: a command, without "Try:".
 
     grave: it stops a session, or costs money that nobody meant to spend; else it is worth knowing.
+    subject: the thing itself, as `--fix` needs it.
     """
 
     id: str
@@ -15,3 +16,4 @@ class Finding:
     remedy: str
     found: str = ""
     grave: bool = True
+    subject: str = ""

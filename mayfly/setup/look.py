@@ -79,16 +79,16 @@ def look(cloud: Cloud, wish: Wish) -> Found:
     )
 
 
-def apis(cloud: Cloud) -> tuple[str, tuple[str, ...]]:
-    """The project's number, and which of APIS are off."""
-    query = "&".join(f"names=projects/{cloud.project}/services/{api}" for api in APIS)
+def apis(cloud: Cloud, wanted: tuple[str, ...] = APIS) -> tuple[str, tuple[str, ...]]:
+    """The project's number, and which of these APIs are off; 20 can be asked for at most."""
+    query = "&".join(f"names=projects/{cloud.project}/services/{api}" for api in wanted)
     path = f"projects/{cloud.project}/services:batchGet?{query}"
     found = (cloud.ask("GET", "services", path) or {}).get("services") or []
     if not found:
         raise FailedError(f"Google names no API of project {cloud.project}.", NOTHING_DONE)
     on = {str(s["name"]).rpartition("/")[2] for s in found if s.get("state") == "ENABLED"}
     number = str(found[0].get("parent") or found[0]["name"]).split("/")[1]
-    return number, tuple(api for api in APIS if api not in on)
+    return number, tuple(api for api in wanted if api not in on)
 
 
 def require_billing(cloud: Cloud) -> None:
@@ -108,9 +108,8 @@ def billing_off(project: str) -> RefusedError:
 
 def require_external_addresses(cloud: Cloud) -> None:
     """RefusedError where the organisation forbids all external addresses: a seed needs one."""
-    path = f"projects/{cloud.project}:getEffectiveOrgPolicy"
     try:
-        policy = cloud.ask("POST", "projects", path, {"constraint": EXTERNAL_IPS})
+        policy = effective_policy(cloud, EXTERNAL_IPS)
     except CloudError as error:
         if error.status != 403:
             raise
@@ -123,6 +122,12 @@ def require_external_addresses(cloud: Cloud) -> None:
             "Try: ask for an exception for this project, or: mayfly init --no-seed   (weights come "
             "from elsewhere)",
         )
+
+
+def effective_policy(cloud: Cloud, constraint: str) -> dict[str, Any]:
+    """What the organisation says of a constraint; CloudError 403 for who may not read policies."""
+    path = f"projects/{cloud.project}:getEffectiveOrgPolicy"
+    return cloud.ask("POST", "projects", path, {"constraint": constraint}) or {}
 
 
 def read_bucket(cloud: Cloud, wish: Wish, number: str) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -90,33 +90,7 @@ class Maker:
         self._cloud, self._wish, self._found, self._say = cloud, wish, found, say
 
     def apis(self) -> None:
-        """Returns when Google says that all of them are on."""
-        path = f"projects/{self._wish.project}/services:batchEnable"
-        try:
-            operation = self._cloud.ask(
-                "POST", "services", path, {"serviceIds": list(self._found.apis_off)}
-            )
-        except CloudError as error:
-            if error.denied == BILLING_OFF:
-                raise billing_off(self._wish.project) from error
-            raise
-        deadline = time.monotonic() + ENABLE_LIMIT_S
-        for wait_s in waits():
-            if operation is None or operation.get("done") or "name" not in operation:
-                break
-            if time.monotonic() > deadline:
-                raise FailedError(
-                    f"Google has not switched the APIs on within {ENABLE_LIMIT_S:.0f} s.",
-                    "Nothing else was made; nothing is billed.",
-                    "Try: mayfly init again in a minute",
-                )
-            time.sleep(wait_s)
-            operation = self._cloud.ask("GET", "services", str(operation["name"]))
-        if operation and operation.get("error"):
-            raise FailedError(
-                f"Google did not switch the APIs on: {operation['error'].get('message')}",
-                "Nothing else was made; nothing is billed.",
-            )
+        switch_on(self._cloud, self._found.apis_off)
 
     def bucket(self) -> None:
         wanted = {
@@ -170,6 +144,34 @@ class Maker:
         except CloudError as error:
             if error.status != 409:
                 raise
+
+
+def switch_on(cloud: Cloud, apis: Sequence[str]) -> None:
+    """Switch APIs on. Returns when Google says that all of them are."""
+    path = f"projects/{cloud.project}/services:batchEnable"
+    try:
+        operation = cloud.ask("POST", "services", path, {"serviceIds": list(apis)})
+    except CloudError as error:
+        if error.denied == BILLING_OFF:
+            raise billing_off(cloud.project) from error
+        raise
+    deadline = time.monotonic() + ENABLE_LIMIT_S
+    for wait_s in waits():
+        if operation is None or operation.get("done") or "name" not in operation:
+            break
+        if time.monotonic() > deadline:
+            raise FailedError(
+                f"Google has not switched the APIs on within {ENABLE_LIMIT_S:.0f} s.",
+                "Nothing else was made; nothing is billed.",
+                "Try: the same command again in a minute",
+            )
+        time.sleep(wait_s)
+        operation = cloud.ask("GET", "services", str(operation["name"]))
+    if operation and operation.get("error"):
+        raise FailedError(
+            f"Google did not switch the APIs on: {operation['error'].get('message')}",
+            "Nothing else was made; nothing is billed.",
+        )
 
 
 def settled(make: Callable[[], T]) -> T:

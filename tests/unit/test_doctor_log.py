@@ -202,7 +202,7 @@ def test_table_is_in_order():
 
 def test_finding_holds_to_its_contract():
     """`diagnose(text) -> Finding(id, meaning, remedy)` is what others build on."""
-    assert Finding("a", "b", "c") == Finding(id="a", meaning="b", remedy="c", found="", grave=True)
+    assert Finding("a", "b", "c") == Finding(id="a", meaning="b", remedy="c", found="", grave=True, subject="")
 
 
 def test_doctor_reads_a_log_from_a_file_and_exits_3(tmp_path, capsys):
@@ -225,7 +225,7 @@ def test_doctor_reads_a_log_from_a_pipe_as_json(stdin, capsys):
 
     found = json.loads(capsys.readouterr().out)
     assert found["log"] == "-"
-    assert set(found["findings"][0]) == {"id", "found", "meaning", "remedy", "grave"}
+    assert set(found["findings"][0]) == {"id", "found", "meaning", "remedy", "grave", "subject"}
 
 
 def test_doctor_exits_0_when_a_log_shows_nothing_grave(stdin, capsys):
