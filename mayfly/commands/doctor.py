@@ -10,8 +10,7 @@ from typing import Any
 import typer
 
 from mayfly.doctor.finding import Finding
-from mayfly.doctor.log import troubles
-from mayfly.errors import WrongInputError
+from mayfly.errors import MayflyError, WrongInputError
 from mayfly.problems import NOTHING_DONE
 
 STDIN = "-"
@@ -20,8 +19,63 @@ MOST_BYTES = 8 << 20
 FOUND = 3
 
 
+def run(profile: str, *, fix: bool, yes: bool, as_json: bool) -> None:
+    """Examine the project and this machine. Exit 3 where something grave stays."""
+    from mayfly.doctor.examine import Report, examine
+    from mayfly.doctor.site import survey
+    from mayfly.project import find_project
+
+    if fix and not yes and not sys.stdin.isatty():
+        raise WrongInputError(
+            "Nobody is here to confirm what --fix does.",
+            NOTHING_DONE,
+            "Try: mayfly doctor --fix --yes",
+        )
+    site = survey(find_project(), profile)
+    report: Report = examine(site)
+    if as_json:
+        named = {"project": site.project, "profile": site.profile.name}
+        seen = {"findings": told(report.all), "unknown": report.unknown, "fine": report.fine}
+        print(json.dumps(named | seen, indent=2))
+    else:
+        show(report.all)
+        for check, why in report.unknown.items():
+            print(f"not known: {check}: {why}")
+        print(f"fine: {', '.join(report.fine) or 'nothing'}")
+    leave(mend(site, report.all, yes) if fix else report.all)
+
+
+def mend(site: Any, found: Sequence[Finding], yes: bool) -> list[Finding]:
+    """Do what is safe about each, after asking; returns those that stay."""
+    from mayfly.cloud import connect
+    from mayfly.doctor.kinds import kind
+    from mayfly.doctor.mend import MENDS
+
+    stays = []
+    for finding in found:
+        if finding.id not in MENDS:
+            stays.append(finding)
+            continue
+        asked = f"{finding.found} --fix {kind(finding.id).fix}. Do it?"
+        if not (yes or typer.confirm(asked, err=True)):
+            stays.append(finding)
+            continue
+        try:
+            say(MENDS[finding.id](site, connect(site.project), finding))
+        except MayflyError as error:
+            say(f"{finding.id} stays: {error}")
+            stays.append(finding)
+    return stays
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def read(log: str, *, as_json: bool) -> None:
     """Print what a log shows. Exit 3 where that is something grave."""
+    from mayfly.doctor.log import troubles
+
     found = troubles(text_of(log))
     if as_json:
         print(json.dumps({"log": log, "findings": told(found)}, indent=2))

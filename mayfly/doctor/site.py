@@ -13,6 +13,7 @@ from mayfly.errors import FailedError
 from mayfly.machines import MACHINES, region_of
 from mayfly.profile import Profile, load
 from mayfly.project import Project
+from mayfly.setup.look import or_off
 
 DEFAULT_PROFILE = "kimi-k2.5"
 STACK_TYPE = "pulumi:pulumi:Stack"
@@ -24,14 +25,24 @@ class CannotLookError(FailedError):
 
 @dataclass(frozen=True)
 class Foundation:
-    """The foundation's stack as its state has it. outputs: {} where it was never brought up."""
+    """The foundation's stack as its state has it. outputs: {} where it was never brought up.
+
+    unknown: why the state cannot be read, or "".
+    """
 
     stack: str
     outputs: Mapping[str, Any]
+    unknown: str = ""
 
     @property
     def stands(self) -> bool:
+        """CannotLookError where nobody can tell."""
+        self.require_known()
         return bool(self.outputs)
+
+    def require_known(self) -> None:
+        if self.unknown:
+            raise CannotLookError(self.unknown)
 
     def region(self, otherwise: str) -> str:
         """Where its buckets and its reaper are."""
@@ -89,14 +100,14 @@ def survey(checkout: Project, profile: str) -> Site:
 
 
 def foundation(site: Site, cloud: Cloud) -> Foundation:
-    """By its state in the bucket, which needs no pulumi. CannotLookError where that is not told."""
+    """By its state in the bucket, which needs no pulumi. Where an API is off it cannot stand."""
     try:
-        deployment = state_of(cloud, site.bucket, site.foundation_stack)
+        nothing: list[dict[str, Any]] = []
+        resources = or_off(lambda: state_of(cloud, site.bucket, site.foundation_stack), nothing)
     except CloudError as error:
-        raise CannotLookError(
-            f"the state in gs://{site.bucket} cannot be read: {error.message}"
-        ) from error
-    for resource in deployment:
+        why = f"the state in gs://{site.bucket} cannot be read: {error.message}"
+        return Foundation(site.foundation_stack, {}, why)
+    for resource in resources:
         if resource.get("type") == STACK_TYPE:
             return Foundation(site.foundation_stack, resource.get("outputs") or {})
     return Foundation(site.foundation_stack, {})

@@ -202,7 +202,9 @@ def test_table_is_in_order():
 
 def test_finding_holds_to_its_contract():
     """`diagnose(text) -> Finding(id, meaning, remedy)` is what others build on."""
-    assert Finding("a", "b", "c") == Finding(id="a", meaning="b", remedy="c", found="", grave=True, subject="")
+    assert Finding("a", "b", "c") == Finding(
+        id="a", meaning="b", remedy="c", found="", grave=True, subject=""
+    )
 
 
 def test_doctor_reads_a_log_from_a_file_and_exits_3(tmp_path, capsys):
