@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import signal
 import subprocess
 import threading
 import uuid
@@ -44,6 +45,7 @@ class Place:
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
         self.folder, self.logs = folder, folder / "logs"
         self.say = say
+        self._commands: list[subprocess.Popen[bytes]] = []
         self.logs.mkdir(parents=True)
         # What starts takes all the CPU there is, what is idle none: more at once are not faster.
         self.starting = threading.BoundedSemaphore(STARTS_AT_ONCE)
@@ -82,6 +84,10 @@ class Place:
         except (AssertionError, CloudError) as error:  # what was measured is worth more
             self.say(f"the reaper's last tick was cut off: {error}")
         finally:
+            for command in self._commands:
+                if command.poll() is None:  # nobody waited for it, or the run was told to end
+                    os.killpg(command.pid, signal.SIGKILL)
+                    command.wait()
             self.local.stop()
 
     # -- the user's hands
@@ -119,7 +125,7 @@ class Place:
     def start_pulumi(self, stack: str, *words: str) -> subprocess.Popen[bytes]:
         """A command, started in a session of its own, as on a laptop that may die."""
         with self.log(stack, words[0]).open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 ["pulumi", *words, "--stack", stack, "--non-interactive", "--color", "never"],
                 cwd=self.project,
                 stdin=subprocess.DEVNULL,
@@ -127,6 +133,8 @@ class Place:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self._commands.append(process)
+        return process
 
     def log(self, stack: str, verb: str) -> Path:
         return self.logs / f"{stack}-{verb}.log"

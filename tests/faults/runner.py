@@ -29,6 +29,8 @@ from tests.faults.timing import in_test
 # Longer than any bound: what is over its bound is measured, not given up.
 PATIENCE_S = 60.0
 SETTLE_LIMIT_S = 300.0
+# A look takes several calls, and nothing is measured by it.
+SETTLE_POLL_S = 1.0
 
 
 @dataclass
@@ -127,7 +129,7 @@ def _settle(played: Played, before: Keepsakes) -> None:
     """Wait until the reaper has cleaned up; what is left then, and what the ledger says."""
     session, result, place = played.session, played.result, played.session.place
     try:
-        wait_until(lambda: not unfinished(session), SETTLE_LIMIT_S)
+        wait_until(lambda: not unfinished(session), SETTLE_LIMIT_S, poll_s=SETTLE_POLL_S)
     except AssertionError:
         result.problems.append(f"not cleaned up: {', '.join(unfinished(session))}")
     if not played.scenario.may_leave_disk:
