@@ -116,6 +116,23 @@ class Engine:
             return False
         return True
 
+    def adopt(self, stack: str, resource: Mapping[str, str]) -> bool:
+        """Take what exists into a stack's state as it is; False where pulumi would not.
+
+        resource: "type", "name", "id" as the provider wants it, and "parent", a URN.
+        """
+        try:
+            self.run(
+                *("import", resource["type"], resource["name"], resource["id"]),
+                *("--parent", f"parent={resource['parent']}", "--stack", stack),
+                # What is protected no reaper may end.
+                *("--protect=false", "--generate-code=false"),
+                *("--yes", "--skip-preview", "--non-interactive", "--suppress-outputs"),
+            )
+        except FailedError:
+            return False
+        return True
+
     def set_config(self, stack: str, values: Mapping[str, str]) -> None:
         """Write plain values into a stack's file. Raises FailedError."""
         pairs = [
@@ -144,7 +161,11 @@ class Engine:
         except ValueError:
             pass
         said = " ".join((result.stderr or result.stdout).split())[-500:]
-        raise FailedError(f"`pulumi {' '.join(words)}` failed: {said}", "Nothing was changed.")
+        raise FailedError(
+            f"`pulumi {' '.join(words)}` failed: {said}",
+            "Nothing was changed.",
+            "Try: mayfly init, which makes the state bucket and logs pulumi in to it",
+        )
 
     def create(self, stack: str) -> None:
         """Make an empty stack whose secrets the project's own key seals, if it has one."""

@@ -26,6 +26,9 @@ MAX_CLAIM_BYTES = 1024
 # Two machines' clocks and one rounding to whole seconds: nearer than this, the future is now.
 CLOCK_SKEW_S = 5.0
 
+# How long a watch holds; whoever watches renews it three times as often.
+WATCH_S = 180.0
+
 _RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
@@ -72,6 +75,10 @@ class Lease:
     def holds(self, vm_id: str | None) -> bool:
         """False for another VM: a lease must not outlive its own into the next session."""
         return self.vm_id is None or vm_id is None or self.vm_id == vm_id
+
+    def is_fresh(self, now: float) -> bool:
+        """For a watch (`names.watch`): somebody renews it. No renewal puts it far ahead."""
+        return now < self.until <= now + 2 * WATCH_S
 
 
 @dataclass(frozen=True)

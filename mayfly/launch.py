@@ -1,42 +1,41 @@
-"""One session's launch: the stack's configuration, `pulumi up`, and what Google says of it."""
+"""One session's launch: the stack's configuration, `pulumi up`, and a VM outside the state."""
 
-import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from mayfly import idle, names, vms
-from mayfly.capacity import Verdict, classify
-from mayfly.cloud import Cloud, CloudError
+from mayfly.capacity import Verdict
 from mayfly.engine import Engine
 from mayfly.errors import FailedError
-from mayfly.ladder.rungs import Place, Rung
+from mayfly.ladder.lives import Grant, Life
+from mayfly.ladder.rungs import Rung
 from mayfly.ladder.walk import Found
+from mayfly.launch_words import billed, rung_keys, told_keys, vm_errors
+from mayfly.lookout import LOOK_EVERY_S, TAKEN, Lookout
 
-CLOCKS_DIFFER_S = 120.0
-"""How far this machine's clock may be from Google's."""
-GONE_WITHIN_S, LOOK_EVERY_S = 300.0, 2.0
-PREEMPTED = "compute.instances.preempted"
+DESTROYS = 3
+PARENT, RESOURCE = "mayfly:components:GpuNode", "node-vm"
+"""The component that a session's VM belongs to, and the VM's name, in the program."""
+
+
+class StoppedError(FailedError):
+    """The user stopped it: nobody tries again."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Launch:
+class Launch(Lookout):
     """The hands of `mayfly.ladder.climb` for one session.
 
-    keys: what the stack is configured with beside what a rung says. tell: for Pulumi's lines.
+    keys: what the stack is configured with beside what a rung says.
+    grant: what the session may use in all. lives: what its VMs have used of it so far.
     """
 
     engine: Engine
-    cloud: Cloud
-    session: str
-    state_bucket: str
     keys: Mapping[str, str]
-    tell: Callable[[str], None]
-
-    @property
-    def vm_name(self) -> str:
-        return names.vm(self.session)
+    grant: Grant
+    lives: list[Life] = field(default_factory=list)
 
     def joined(self) -> bool:
         """Leave no VM of this session in the walk's way; True where one lives already, and serves.
@@ -44,17 +43,17 @@ class Launch:
         FailedError where one lives and does not.
         """
         if self.session not in self.engine.stacks():
-            self.engine.run("stack", "init", self.session)
-        there, kept_id = self._all(), self.in_state()
-        for vm in there:
-            if vm.id != kept_id:
-                self.delete(vm)
-        kept = next((vm for vm in there if vm.id == kept_id), None)
-        if kept is None:
+            self.engine.create(self.session)
+        kept_id = self.in_state()
+        kept = self.current() if kept_id else None
+        for vm in self.all():
+            if vm.id != kept_id and self._settled(vm, free=not kept_id):
+                kept_id, kept = vm.id, vm
+        if not kept_id:
             return False
-        if kept.status in idle.GONE:
-            self.tell(f"{kept.name} has ended ({kept.status}); what is left of it is taken away")
-            self._destroy()
+        if kept is None or kept.status in idle.GONE:
+            self.tell(f"{self.vm_name} has ended; what is left of it is taken away")
+            self.end()
             return False
         self.tell(f"{kept.name} is in {kept.zone} already; waiting until it serves")
         status, _ = self.engine.up(self.session, self.tell)
@@ -62,11 +61,30 @@ class Launch:
             raise self._does_not_serve(kept.zone)
         return True
 
-    def _all(self) -> list[vms.Vm]:
-        return [vm for vm in vms.all_of_ours(self.cloud) if vm.session == self.session]
+    def _settled(self, vm: vms.Vm, *, free: bool) -> bool:
+        """True for a VM of an earlier launch that the state holds now; else it is gone.
 
-    def _destroy(self) -> None:
-        self.engine.run("destroy", "--yes", "--refresh", "--skip-preview", "--stack", self.session)
+        free: whether the state has room for it.
+        """
+        asked = all(
+            vm.settings.get(key) == self.keys.get(f"mayfly:{key}") for key in ("profile", "mode")
+        )
+        if free and asked and self._take_in(vm):
+            self.engine.set_config(self.session, {**self.keys, **told_keys(vm)})
+            return True
+        self._take_away(vm)
+        return False
+
+    def end(self) -> None:
+        """Destroy what the stack holds. A VM that goes by itself meanwhile makes Pulumi stumble."""
+        words = ("destroy", "--yes", "--refresh", "--skip-preview", "--stack", self.session)
+        for left in reversed(range(DESTROYS)):
+            try:
+                return self.engine.run(*words)
+            except FailedError:
+                if not left:
+                    raise
+            time.sleep(LOOK_EVERY_S)
 
     def _does_not_serve(self, zone: str) -> FailedError:
         return FailedError(
@@ -80,14 +98,17 @@ class Launch:
 
         FailedError where the VM was made and does not serve, or the program refused.
         """
-        self.engine.set_config(self.session, {**self.keys, **rung_keys(rung)})
         began = time.time()
+        hours = self.grant.hours_for(rung, self.lives, began)
+        if not hours:
+            return Verdict("next_zone", (), "too little of its time or money is left for it", True)
+        self.engine.set_config(self.session, {**self.keys, **rung_keys(rung, hours)})
         status, said = self.engine.up(self.session, self.tell)
         if status == 0:
             return None
         made = self.in_state()
         if made:
-            return self._made_but(rung.place, made, said)
+            return self._made_but(rung, made, began)
         refused = vm_errors(said)
         if not refused:
             raise FailedError(
@@ -95,108 +116,85 @@ class Launch:
                 "Pulumi's own words are above; no VM was made.",
                 f"Try: what they say, then: mayfly up --session {self.session}",
             )
-        return self._classified(rung.place, began, refused)
+        return self.classified(rung.place, began, refused)
 
     def in_state(self) -> str:
         """The numeric id of the VM in the stack's state; "" without one."""
+        outputs = self._kept()
+        return str(outputs.get("instanceId") or "?") if outputs is not None else ""
+
+    def current(self) -> vms.Vm | None:
+        """The VM that the state holds, as Compute has it now; None where it is gone."""
+        outputs = self._kept() or {}
+        zone, number = outputs.get("zone"), outputs.get("instanceId")
+        found = self.cloud.compute.instance(str(zone), str(number)) if zone and number else None
+        return vms.parse(found) if found is not None else None
+
+    def _kept(self) -> Mapping[str, Any] | None:
+        """What the state says of its VM."""
         for resource in self.engine.resources(self.session):
             if resource.get("type") == names.INSTANCE_TYPE:
-                return str((resource.get("outputs") or {}).get("instanceId") or "?")
-        return ""
+                found: Mapping[str, Any] = resource.get("outputs") or {}
+                return found
+        return None
 
-    def _made_but(self, place: Place, vm_id: str, said: str) -> Verdict:
+    def _made_but(self, rung: Rung, vm_id: str, began: float) -> Verdict:
         """The VM was made, and `up` failed all the same: preempted, or it does not serve."""
-        taken = self._operations(f"targetId={vm_id}")
-        if any(op.get("operationType") == PREEMPTED for op in taken):
-            self._destroy()
-            return Verdict("next_zone", (), "preempted before it served")
-        raise self._does_not_serve(place.zone)
-
-    def _classified(self, place: Place, began: float, said: str) -> Verdict:
-        """By the zone operation, which alone holds code and zones; else by Pulumi's text."""
-        by_text = classify(said)
-        error = self._operation_error(place, began)
-        if error is None:
-            return by_text
-        verdict = classify({"error": error})
-        zones = verdict.zones or (by_text.zones if verdict.action == "next_zone" else ())
-        return Verdict(verdict.action, zones, verdict.reason, verdict.lasting)
-
-    def _operation_error(self, place: Place, began: float) -> Mapping[str, Any] | None:
-        """The newest failed insert of this VM in this zone since then; None if there is none, or
-        Google does not say now: Pulumi's text must do."""
-        target = f"targetLink eq .*/zones/{place.zone}/instances/{self.vm_name}"
-        inserts = [
-            op
-            for op in self._operations(target)
-            if op.get("operationType") == "insert"
-            and op.get("error")
-            and vms.seconds(str(op["insertTime"])) > began - CLOCKS_DIFFER_S
-        ]
-        newest = max(inserts, key=lambda op: vms.seconds(str(op["insertTime"])), default=None)
-        return newest["error"] if newest else None
-
-    def _operations(self, filter: str) -> list[dict[str, Any]]:
-        try:
-            return list(self.cloud.compute.operations(filter))
-        except CloudError as error:
-            self.tell(f"the operation cannot be read, going by Pulumi's words: {error.message}")
-            return []
-
-    def look(self, rung: Rung) -> Found:
-        """Whose VM of this name is in the rung's zone."""
-        try:
-            instance = self.cloud.compute.instance(rung.place.zone, self.vm_name)
-        except CloudError:
-            return "unknown"
-        if instance is None:
-            return "nothing"
-        return "ours" if self.is_ours(vms.parse(instance)) else "others"
-
-    def is_ours(self, vm: vms.Vm) -> bool:
-        """Whether this stack made it: by its labels, and by the state bucket it was told."""
-        return (
-            vm.layer == names.SESSION
-            and vm.session == self.session
-            and vm.settings.get("session") == self.session
-            and vm.settings.get("state_bucket") == self.state_bucket
+        told = self.operations(f"targetId={vm_id}")
+        if not any(op.get("operationType") in TAKEN for op in told):
+            raise self._does_not_serve(rung.place.zone)
+        made = [op for op in told if op.get("operationType") == "insert" and op.get("endTime")]
+        self.lives.append(
+            Life(
+                place=rung.place,
+                began_at=vms.seconds(str(made[0]["endTime"])) if made else began,
+                usd_per_h=rung.rate.usd_per_h,
+                egress_usd=rung.egress_usd,
+                ended_at=time.time(),
+            )
         )
+        self.end()
+        return Verdict("next_zone", (), "preempted before it served")
 
-    def clear(self, rung: Rung) -> None:
-        """Delete this launch's VM, which the state does not hold, and wait until it is gone."""
-        zone = rung.place.zone
-        instance = self.cloud.compute.instance(zone, self.vm_name)
+    def take_up(self, rung: Rung) -> Found:
+        """This launch's VM, which the state does not hold: into the state, else away for sure."""
+        instance = self.cloud.compute.instance(rung.place.zone, self.vm_name)
         if instance is not None:
-            self.delete(vms.parse(instance))
+            vm = vms.parse(instance)
+            if self._take_in(vm):
+                return "adopted"
+            self._take_away(vm)
+        self._forget_the_cut_off()
+        return "cleared"
+
+    def _take_in(self, vm: vms.Vm) -> bool:
+        """Adopt a VM of ours into the state; False where that cannot be."""
+        if vm.status in idle.GONE or not self.is_ours(vm):
+            return False
+        self._forget_the_cut_off()
+        parents = [r["urn"] for r in self.engine.resources(self.session) if r["type"] == PARENT]
+        if len(parents) != 1:
+            return False
+        self.tell(f"{vm.name} in {vm.zone} is outside the state; it is taken in")
+        there = f"projects/{self.cloud.project}/zones/{vm.zone}/instances/{vm.name}"
+        kind = names.INSTANCE_TYPE
+        wanted = {"type": kind, "name": RESOURCE, "id": there, "parent": parents[0]}
+        return self.engine.adopt(self.session, wanted) and self.in_state() == vm.id
+
+    def _take_away(self, vm: vms.Vm) -> None:
+        """End a VM of ours, in the state (it may be half taken in) or not."""
+        if self.in_state() == vm.id:
+            self.end()
+        else:
+            self.delete(vm)
+
+    def _forget_the_cut_off(self) -> None:
+        """A create that ended in the middle is in the state until somebody has looked."""
         if self.engine.cut_off(self.session):
             self.engine.run(
                 *("refresh", "--yes", "--skip-preview", "--clear-pending-creates"),
                 *("--stack", self.session),
             )
-
-    def delete(self, vm: vms.Vm) -> None:
-        """Delete one VM of ours, by its number: another under its name is safe."""
-        if not self.is_ours(vm):
-            raise FailedError(f"{vm.name} in {vm.zone} is not this stack's.", "It was left alone.")
-        self.tell(f"{vm.name} in {vm.zone} is outside the state; it is taken away")
-        self.cloud.compute.delete_instance(vm.zone, vm.id)
-        until = time.monotonic() + GONE_WITHIN_S
-        while self.cloud.compute.instance(vm.zone, vm.id) is not None:
-            if time.monotonic() > until:
-                raise FailedError(
-                    f"{vm.name} in {vm.zone} does not go: still there after {GONE_WITHIN_S:.0f} s.",
-                    "It is billed as long as it is there; the reaper and its own deadline end it.",
-                    "Try: mayfly status",
-                )
-            time.sleep(LOOK_EVERY_S)
-
-    def there(self, zone: str) -> str:
-        """What is in a zone now and what it costs, in a sentence or two."""
-        try:
-            instance = self.cloud.compute.instance(zone, self.vm_name)
-        except CloudError:
-            return f"Google does not say whether {self.vm_name} is in {zone}: mayfly status."
-        return billed(vms.parse(instance)) if instance else "No VM is there; nothing is billed."
 
     def interrupted(self, rung: Rung | None) -> FailedError:
         """After Ctrl-C: what is there; a VM that the state does not hold is taken away first."""
@@ -205,44 +203,26 @@ class Launch:
         )
         try:
             if rung is None:
-                left = [billed(vm) for vm in self._all()]
-                told = " ".join(left) or "No VM is there; nothing is billed."
-                return FailedError("Interrupted.", told, go_on)
-            if not self.in_state() and self.look(rung) == "ours":
-                self.clear(rung)
+                told = " ".join(billed(vm) for vm in self.all())
+                return StoppedError(
+                    "Interrupted.", told or "No VM is there; nothing is billed.", go_on
+                )
+            if not self.in_state():
+                self._leave_nothing(rung)
+            return StoppedError("Interrupted.", self.there(rung.place.zone), go_on)
         except (FailedError, KeyboardInterrupt) as error:
             self.tell(str(error) or "interrupted again")
-        zone = rung.place.zone if rung else ""
-        return FailedError("Interrupted.", self.there(zone), go_on)
+        where = f" in {rung.place.zone}, at {rung.rate.usd_per_h:.2f} USD/h" if rung else ""
+        return StoppedError(
+            "Interrupted, and what is there is not known.",
+            f"{self.vm_name} may run{where}; it ends by its own rule, and at its deadline.",
+            "Try: mayfly status",
+        )
 
-
-def billed(vm: vms.Vm) -> str:
-    """Where a VM is and what it costs, in a sentence."""
-    rate = "an unknown rate" if vm.hourly_usd is None else f"{vm.hourly_usd:.2f} USD/h"
-    limits = vm.limits()
-    ends = f", and ends after {limits.max_life_s / 3600:.1f} h at the latest" if limits else ""
-    return f"{vm.name} ({vm.id}) is in {vm.zone}, {vm.status}, at {rate}{ends}."
-
-
-def rung_keys(rung: Rung) -> dict[str, str]:
-    """The stack's keys that say where, as what, and at what price; written once, at launch."""
-    return {
-        "mayfly:machine": rung.place.machine,
-        "mayfly:zone": rung.place.zone,
-        "mayfly:provisioning": rung.place.provisioning,
-        "mayfly:hourlyUsd": f"{rung.rate.usd_per_h:g}",
-        "mayfly:rateSource": rung.rate.source,
-        "mayfly:rateDate": rung.rate.date,
-        "mayfly:maxRunSeconds": f"{rung.hours * 3600:.0f}",
-    }
-
-
-def vm_errors(said: str) -> str:
-    """What Pulumi's diagnostics say of the VM; "" where they say nothing of it.
-
-    Only these: the rest of the output holds words ("forbidden", "timed out") of other things.
-    """
-    _, _, diagnostics = said.partition("Diagnostics:")
-    blocks = re.split(r"^  (?=\S)", diagnostics, flags=re.M)
-    ours = [b for b in blocks if b.startswith("gcp:compute:Instance") and "error:" in b]
-    return "\n".join(ours)
+    def _leave_nothing(self, rung: Rung) -> None:
+        """Take away a VM that an interrupted `up` may have made, and what it left in the state."""
+        if self.look(rung) == "ours":
+            instance = self.cloud.compute.instance(rung.place.zone, self.vm_name)
+            if instance is not None:
+                self.delete(vms.parse(instance))
+        self._forget_the_cut_off()

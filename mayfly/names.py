@@ -115,6 +115,14 @@ def lease(session: str) -> str:
     return f"{LEASE_PREFIX}{session}"
 
 
+def watch(session: str) -> str:
+    """Says that somebody brings this session up again when Google takes its VM.
+
+    Among the leases, which members may read; no session has a dot in its name.
+    """
+    return f"{LEASE_PREFIX}{session}.watch"
+
+
 def ledger(instance_id: str) -> str:
     return f"{LEDGER_PREFIX}{instance_id}.json"
 

@@ -74,7 +74,7 @@ class Tunnel:
     """One gcloud process; used as a context manager, it and its ssh are gone afterwards."""
 
     def __init__(self, vm: Vm, project: str, port: int) -> None:
-        self.port = port
+        self.port, self._project = port, project
         self._command = command(vm, project, port)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -93,6 +93,10 @@ class Tunnel:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def lead_to(self, vm: Vm) -> None:
+        """From the next start on it leads there, from the same port."""
+        self._command = command(vm, self._project, self.port)
 
     def start(self) -> None:
         """Start gcloud. Raises WrongInputError if there is none."""

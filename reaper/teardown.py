@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mayfly import names
+from mayfly import idle, names
 from mayfly.cloud import Cloud
 from mayfly.errors import FailedError
 from reaper import engine, locks
@@ -93,6 +93,7 @@ def tear_down(yard: Yard, stacks: Iterable[Stack], reasons: Mapping[str, str], d
     reasons: why its VM ended, by session; it goes into the stack's history.
     """
     gone = [stack for stack in stacks if _vm_is_gone(yard.cloud, stack, done)]
+    gone = _unwatched(yard, gone, done)
     if not gone:
         return
     bucket = yard.settings.state_bucket
@@ -131,6 +132,37 @@ def _vm_is_gone(cloud: Cloud, stack: Stack, done: Done) -> bool:
     except FailedError as error:
         done.errors.append(f"stack {stack.name}: {error}")
         return False
+    return True
+
+
+def _unwatched(yard: Yard, stacks: list[Stack], done: Done) -> list[Stack]:
+    """Without those that `mayfly up --watch` is about to bring up again. A stack without VM costs
+    nothing, so that where watches cannot be read it waits too."""
+    cloud, bucket = yard.cloud, yard.settings.state_bucket
+    if not stacks:
+        return []
+    try:
+        there = {str(item["name"]) for item in cloud.storage.list(bucket, names.LEASE_PREFIX)}
+    except FailedError as error:
+        done.errors.append(f"watches: {error}")
+        return []
+    return [
+        stack
+        for stack in stacks
+        if names.watch(stack.name) not in there or not _is_watched(yard, stack, done)
+    ]
+
+
+def _is_watched(yard: Yard, stack: Stack, done: Done) -> bool:
+    try:
+        blob = yard.cloud.storage.get(yard.settings.state_bucket, names.watch(stack.name))
+    except FailedError as error:
+        done.errors.append(f"stack {stack.name}: {error}")
+        return True
+    watch = idle.parse_lease(blob.data) if blob is not None else None
+    if watch is None or not watch.is_fresh(yard.clock.now()):
+        return False
+    done.postponed.append((stack.name, "`mayfly up --watch` brings it up again"))
     return True
 
 

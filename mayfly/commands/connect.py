@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-from mayfly import idle, remote, vms
+from mayfly import idle, remote, vms, watch
 from mayfly.cloud import Cloud
 from mayfly.errors import FailedError
 from mayfly.project import find_project
@@ -17,6 +17,11 @@ FIRST_ANSWER_S = 60
 CHECK_EVERY_S = 5.0
 CHECKS_MISSED = 3
 LONGEST_PAUSE_S = 15.0
+NEXT_VM_EVERY_S = 2.0
+
+
+class EndedError(FailedError):
+    """The session's VM does not serve, and will not."""
 
 
 def run(session: str, *, port: str, show_key: bool, as_json: bool) -> None:
@@ -48,7 +53,7 @@ def default_port(session: str) -> int:
 
 
 def wait_serving(cloud: Cloud, vm: vms.Vm) -> None:
-    """Wait while the VM starts; its own rule bounds that. FailedError when it will not serve."""
+    """Wait while the VM starts; its own rule bounds that. EndedError when it will not serve."""
     told = ""
     limits = vm.limits()
     while True:
@@ -69,12 +74,41 @@ def wait_serving(cloud: Cloud, vm: vms.Vm) -> None:
         time.sleep(2)
 
 
-def ended(vm: vms.Vm, why: str) -> FailedError:
-    return FailedError(
+def ended(vm: vms.Vm, why: str) -> EndedError:
+    return EndedError(
         f"Session {vm.session} does not serve: {why}.",
         "What it has cost and whether it still runs: mayfly status",
         "Try: pulumi up --stack " + vm.session,
     )
+
+
+def wait_session(cloud: Cloud, vm: vms.Vm) -> vms.Vm:
+    """Wait until the VM serves, or the next one in its place while `mayfly up --watch` brings one
+    up: that VM. EndedError when neither will."""
+    while True:
+        try:
+            wait_serving(cloud, vm)
+        except EndedError:
+            found = next_vm(cloud, vm)
+            if found is None:
+                raise
+            vm = found
+        else:
+            return vm
+
+
+def next_vm(cloud: Cloud, vm: vms.Vm) -> vms.Vm | None:
+    """Wait for another VM of the session; None once nobody brings one up."""
+    bucket, told = str(vm.settings.get("state_bucket") or ""), False
+    while bucket and watch.held(cloud, bucket, vm.session):
+        for one in vms.sessions(cloud):
+            if one.session == vm.session and one.id != vm.id and one.status not in idle.GONE:
+                return one
+        if not told:
+            tell(f"{vm.name} in {vm.zone} is gone; `mayfly up --watch` brings up another.")
+        told = True
+        time.sleep(NEXT_VM_EVERY_S)
+    return None
 
 
 def no_answer(vm: vms.Vm, tunnel: Tunnel) -> FailedError:
@@ -124,7 +158,10 @@ def announce(found: dict[str, Any], as_json: bool) -> None:
 
 
 def hold(cloud: Cloud, vm: vms.Vm, tunnel: Tunnel) -> None:
-    """Watch the tunnel and start it again when it breaks. Raises when the VM no longer serves."""
+    """Watch the tunnel and start it again when it breaks, to the session's next VM if need be.
+
+    Raises when the session no longer serves.
+    """
     missed, pause_s, said = 0, 1.0, False
     while True:
         tunnel.wait_end(CHECK_EVERY_S)
@@ -140,7 +177,8 @@ def hold(cloud: Cloud, vm: vms.Vm, tunnel: Tunnel) -> None:
         tunnel.stop()
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        wait_serving(cloud, vm)
+        vm = wait_session(cloud, vm)
+        tunnel.lead_to(vm)
         tunnel.start()
         if tunnel.wait_healthy(FIRST_ANSWER_S):
             missed = 0

@@ -6,7 +6,7 @@ import time
 import typer
 
 from mayfly import names, ssh_config, vms
-from mayfly.cloud import connect
+from mayfly.cloud import Cloud, CloudError, connect
 from mayfly.engine import Engine
 from mayfly.errors import FailedError, MayflyError, WrongInputError
 from mayfly.project import Project, find_project
@@ -27,8 +27,11 @@ def run(session: str, *, all_sessions: bool, yes: bool) -> None:
     if not found:
         say("There is no session; nothing costs money.")
         return
-    running = {vm.session: vm for vm in vms.all_of_ours(connect(google_project))}
+    cloud = connect(google_project)
+    running = {vm.session: vm for vm in vms.all_of_ours(cloud)}
     confirm([f"{stack}{cost(running.get(stack))}" for stack in found], yes)
+    for stack in found:
+        end_watch(cloud, project, stack)
     destroy_each(engine, found, running)
 
 
@@ -86,6 +89,17 @@ def confirm(what: list[str], yes: bool) -> None:
         )
     if not typer.confirm(f"Destroy {', '.join(what)}?"):
         raise WrongInputError("Nothing was destroyed.")
+
+
+def end_watch(cloud: Cloud, project: Project, stack: str) -> None:
+    """Tell a `mayfly up --watch` that the session is not wanted any more. Best effort: without it
+    the watch sees that somebody deleted the VM."""
+    written = project.config(stack).get("mayfly:stateBucket")
+    bucket = str(written or names.bucket(cloud.project, "state"))
+    try:
+        cloud.storage.delete(bucket, names.watch(stack))
+    except CloudError as error:
+        say(f"a watch of {stack}, if there is one, was not told: {error.message}")
 
 
 def destroy_each(engine: Engine, stacks: list[str], running: dict[str, vms.Vm]) -> None:

@@ -9,7 +9,7 @@ from mayfly.config import SHIPPED_SESSION
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Commas = Annotated[str, typer.Option(show_default=False, help="With commas; else all.")]
-Usd = Annotated[float, typer.Option(min=0, show_default=False, help="USD; else no limit.")]
+Usd = Annotated[float | None, typer.Option(show_default=False, help="USD; else no limit.")]
 
 app = typer.Typer()
 
@@ -28,18 +28,22 @@ def up(
     zone: Commas = "",
     region: Annotated[str, typer.Option(help="With commas; else the foundation's.")] = "",
     provisioning: Annotated[str, typer.Option(help="Of spot,flex-start,on-demand.")] = "",
-    hours: Annotated[float, typer.Option(min=0, help="Longest life; else as configured.")] = 0,
-    budget: Usd = 0,
-    max_hourly: Usd = 0,
+    hours: Annotated[float | None, typer.Option(help="Longest life; else as configured.")] = None,
+    budget: Usd = None,
+    max_hourly: Usd = None,
     retry_for: Annotated[str, typer.Option(help="Go on asking, e.g. 2h or 30m.")] = "",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Bring it up again when Google takes its VM.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show where and why.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
     """Bring a session up wherever there is room, the cheapest place first."""
     from mayfly.commands import up as command
+    from mayfly.commands.up_wanted import Wanted
 
-    wanted = command.Wanted(
+    wanted = Wanted(
         profile=profile,
         session=session,
         mode=mode,
@@ -51,5 +55,6 @@ def up(
         budget=budget,
         max_hourly=max_hourly,
         retry_for=retry_for,
+        watch=watch,
     )
     command.run(wanted, dry_run=dry_run, yes=yes, as_json=as_json)

@@ -1,83 +1,164 @@
-"""`mayfly up`: from nothing to an endpoint, through stockouts."""
+"""`mayfly up`: from nothing to an endpoint, through stockouts; with --watch through preemptions."""
 
-import json
 import signal
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import typer
 
-from mayfly import names, profile, settings, vms
-from mayfly.cloud import connect
-from mayfly.commands.up_advice import advised
-from mayfly.commands.up_board import Board, no_rung, tell_dry, tell_landed
+from mayfly import names, profile
+from mayfly.cloud import Cloud, CloudError, connect
+from mayfly.commands.keep import user
+from mayfly.commands.up_board import Board, tell_dry, tell_landed
 from mayfly.commands.up_ground import Ground, project_key, survey
-from mayfly.config import KEYS
+from mayfly.commands.up_rank import ranking
+from mayfly.commands.up_walk import walk
+from mayfly.commands.up_wanted import (
+    Wanted,
+    asked,
+    check,
+    foundation_of,
+    listed,
+    session_config,
+    session_keys,
+    validate,
+)
+from mayfly.commands.up_watch import Vigil, keep_up, say
 from mayfly.engine import Engine
 from mayfly.errors import FailedError, WrongInputError
-from mayfly.ladder.climb import climb
-from mayfly.ladder.rungs import Rung, rungs
+from mayfly.ladder.lives import Grant
+from mayfly.ladder.rungs import Rung
 from mayfly.ladder.rungs import Wanted as WantedRungs
-from mayfly.ladder.walk import Attempt, Ladder, Step, Try
-from mayfly.launch import Launch, rung_keys
-from mayfly.machines import ALL_ZONES, REGIONS, region_of
-from mayfly.problems import NOTHING_DONE, one_of
-from mayfly.project import Project, find_project
-
-UNITS_S = {"s": 1, "m": 60, "h": 3600}
+from mayfly.ladder.walk import Attempt, Ladder
+from mayfly.launch import Launch
+from mayfly.launch_words import rung_keys
+from mayfly.machines import REGIONS
+from mayfly.problems import NOTHING_DONE
+from mayfly.project import find_project
+from mayfly.setup import look
+from mayfly.vms import COMPUTE_IS_OFF
+from mayfly.watch import Watch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """The command line; "" and 0 leave it to the stack's configuration, then to the default.
+class Scene:
+    """What is asked for, and what there is. keys: of the stack, beside what a rung says."""
 
-    machine, zone, region, provisioning: lists with commas.
-    """
-
-    profile: str
+    ground: Ground
     session: str
-    mode: str
-    machine: str
-    zone: str
-    region: str
-    provisioning: str
-    hours: float
-    budget: float
-    max_hourly: float
-    retry_for: str
+    written: Mapping[str, Any]
+    keys: Mapping[str, str]
+    question: WantedRungs
+    regions: Sequence[str]
+
+    @property
+    def launch(self) -> Launch:
+        return Launch(
+            engine=self.ground.engine,
+            cloud=self.ground.cloud,
+            session=self.session,
+            state_bucket=str(self.ground.outputs["state_bucket"]),
+            keys=self.keys,
+            tell=say,
+            grant=Grant(hours=self.question.hours, budget_usd=self.question.budget_usd),
+        )
 
 
 def run(wanted: Wanted, *, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Bring a session up in the best place that has room. Asks before anything costs money."""
     retry_for_s = check(wanted)
+    scene = set_out(wanted)
+    ranked = ranking(scene.question, scene.ground.cloud, say)
+    if dry_run:
+        tell_dry(ranked.found, ranked.left, as_json=as_json)
+    if ranked.refusal:
+        raise ranked.refusal
+    if dry_run:
+        return
+    ladder = Ladder(rungs=made_ready(scene, ranked.found, yes), retry_for_s=retry_for_s)
+
+    def landed(attempts: Sequence[Attempt]) -> None:
+        outputs = scene.ground.engine.outputs(scene.session)
+        tell_landed(scene.session, attempts, outputs, as_json=as_json)
+
+    launch = scene.launch
+    if not wanted.watch:
+        return landed(walk(launch, ladder))
+    with Watch(launch.cloud, launch.state_bucket, scene.session, user()) as watch:
+        watch.tell = say
+        attempts = walk(launch, ladder)
+        landed(attempts)
+        vigil = Vigil(launch=launch, question=scene.question, watch=watch, landed=landed)
+        keep_up(vigil, attempts)
+
+
+def set_out(wanted: Wanted) -> Scene:
+    """Look what there is. One message where Google or Pulumi refuse the project as a whole."""
     project = find_project()
     google_project, engine = project.google_project(), Engine(project, sys.stderr)
     written = session_config(project, wanted.session)
     keys = session_keys(wanted, written) | project_key(google_project)
-    ground = survey(project, engine, connect(google_project), foundation_of(written))
+    cloud = connect(google_project)
+    off = compute_off(cloud)
+    ground = survey(project, engine, cloud, foundation_of(written))
+    if off and ground.outputs:
+        raise off
     regions = listed("region", wanted.region, REGIONS) or ground.there
     chosen = profile.load(keys["mayfly:profile"])
-    question = asked(wanted, written, chosen, ground, regions)
-    found, left = rungs(advised(question, ground.cloud, say))
-    if dry_run:
-        return tell_dry(found, left, as_json=as_json)
-    if not found:
-        raise no_rung(left)
-    validate(written, {**keys, **rung_keys(found[0])}, wanted.session, google_project)
-    missing = ground.missing(chosen, regions)
-    confirm([*missing, launch_line(wanted.session, found)], yes)
+    return Scene(
+        ground=ground,
+        session=wanted.session,
+        written=written,
+        keys=keys,
+        question=asked(wanted, written, chosen, ground, regions),
+        regions=regions,
+    )
+
+
+def compute_off(cloud: Cloud) -> CloudError | None:
+    """Ask Google anything: a CloudError where it refuses; returned where only Compute's API is off,
+    which a foundation that is not there yet will turn on."""
+    try:
+        next(iter(cloud.compute.instances(names.OUR_VMS)), None)
+    except CloudError as error:
+        if error.reason != COMPUTE_IS_OFF:
+            raise
+        return error
+    return None
+
+
+def made_ready(scene: Scene, found: tuple[Rung, ...], yes: bool) -> tuple[Rung, ...]:
+    """Ask, then bring foundation and weights where they lack; the ladder as it is after that."""
+    ground, chosen, session = scene.ground, scene.question.profile, scene.session
+    first = rung_keys(found[0], found[0].hours)
+    validate(scene.written, {**scene.keys, **first}, session, ground.cloud.project)
+    missing = ground.missing(chosen, scene.regions)
+    if missing:
+        refuse_early(ground.cloud, seeding=not ground.has_weights(chosen))
+    confirm([*missing, launch_line(session, found), *far(ground, found)], yes)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # they end as Ctrl-C does
-    if missing:
-        prepare(ground, chosen, regions)
-        found = ranked_again(question, ground, found, wanted.session, yes=yes)
-    ladder = Ladder(rungs=found, retry_for_s=retry_for_s)
-    attempts = go(ground, keys, wanted.session, ladder)
-    outputs = engine.outputs(wanted.session)
-    return tell_landed(wanted.session, attempts, outputs, as_json=as_json)
+    if not missing:
+        return found
+    prepare(ground, chosen, scene.regions)
+    ranked = ranking(scene.question, ground.cloud, say)  # the APIs that tell more are on now
+    if ranked.refusal:
+        raise ranked.refusal
+    if max(rung.usd for rung in ranked.found) > max(rung.usd for rung in found):
+        confirm([launch_line(session, ranked.found)], yes)
+    return ranked.found
+
+
+def refuse_early(cloud: Cloud, *, seeding: bool) -> None:
+    """RefusedError for what would stop a foundation or a seed halfway, where Google tells it."""
+    try:
+        look.require_billing(cloud)
+        if seeding:
+            look.require_external_addresses(cloud)
+    except CloudError as error:
+        say(f"could not be checked before: {error.message}")
 
 
 def prepare(ground: Ground, chosen: profile.Profile, regions: Sequence[str]) -> None:
@@ -93,133 +174,6 @@ def prepare(ground: Ground, chosen: profile.Profile, regions: Sequence[str]) -> 
         ) from None
 
 
-def ranked_again(
-    question: WantedRungs, ground: Ground, before: Sequence[Rung], session: str, *, yes: bool
-) -> tuple[Rung, ...]:
-    """The ladder by what Google says once its APIs are on; asks again where it costs more."""
-    found, left = rungs(advised(question, ground.cloud, say))
-    if not found:
-        raise no_rung(left)
-    if max(rung.usd for rung in found) > max(rung.usd for rung in before):
-        confirm([launch_line(session, found)], yes)
-    return found
-
-
-def check(wanted: Wanted) -> float:
-    """The seconds of --retry-for. WrongInputError for what cannot be meant."""
-    vms.check_session_name(wanted.session)
-    text = wanted.retry_for
-    if not text:
-        return 0.0
-    number, unit = text[:-1], UNITS_S.get(text[-1])
-    if not unit or not number.isascii() or not number.isdigit():
-        raise WrongInputError(
-            f"--retry-for {text}: it must be a whole number and s, m or h.",
-            NOTHING_DONE,
-            "Try: mayfly up --retry-for 2h",
-        )
-    return float(number) * unit
-
-
-def listed(what: str, text: str, valid: Sequence[str]) -> list[str]:
-    """A list with commas. WrongInputError names the valid ones."""
-    values = [value for part in text.split(",") if (value := part.strip())]
-    for value in values:
-        if value not in valid:
-            raise WrongInputError(f"--{what}: {value!r}. {one_of(valid)}", NOTHING_DONE)
-    return list(dict.fromkeys(values))
-
-
-def session_config(project: Project, session: str) -> dict[str, Any]:
-    """The session's configuration as written. WrongInputError where the stack is another layer."""
-    layer = project.layer(session)
-    if layer not in (None, names.SESSION):
-        raise WrongInputError(
-            f"Stack {session!r} is a {layer}, not a session.",
-            NOTHING_DONE,
-            "Try: mayfly up --session dev",
-        )
-    return project.config(session)
-
-
-def session_keys(wanted: Wanted, written: Mapping[str, Any]) -> dict[str, str]:
-    """What the stack is configured with beside what a rung says."""
-    keys = {
-        "mayfly:layer": names.SESSION,
-        "mayfly:profile": wanted.profile or value(written, "profile"),
-        "mayfly:mode": wanted.mode or value(written, "mode"),
-    }
-    if wanted.hours:
-        keys["mayfly:maxHours"] = f"{wanted.hours:g}"
-    if wanted.budget:
-        keys["mayfly:budgetUsd"] = f"{wanted.budget:g}"
-    return keys
-
-
-def value(written: Mapping[str, Any], key: str) -> str:
-    """A key as the stack's file or its default has it."""
-    found = written.get(f"mayfly:{key}")
-    return str(KEYS[key] if found is None else found)
-
-
-def foundation_of(written: Mapping[str, Any]) -> str:
-    return value(written, "foundationStack")
-
-
-def asked(
-    wanted: Wanted,
-    written: Mapping[str, Any],
-    chosen: profile.Profile,
-    ground: Ground,
-    regions: Sequence[str],
-) -> WantedRungs:
-    """The question in the ladder's terms. WrongInputError for what cannot be meant."""
-    mode = wanted.mode or value(written, "mode")
-    listed("mode", mode, profile.MODES)
-    models = wanted.provisioning or value(written, "provisioning") or "spot"
-    zones = listed("zone", wanted.zone, ALL_ZONES)
-    budget = wanted.budget or number("budgetUsd", value(written, "budgetUsd") or "0")
-    if zones and not wanted.region:
-        regions = [region for region in regions if region in {region_of(z) for z in zones}]
-    return WantedRungs(
-        profile=chosen,
-        regions=regions,
-        weights_region=ground.home,
-        mode=mode,
-        machines=listed("machine", wanted.machine, tuple(chosen.machines)),
-        zones=zones,
-        provisioning=listed("provisioning", models, tuple(names.PROVISIONING)),
-        hours=wanted.hours or number("maxHours", value(written, "maxHours")),
-        budget_usd=budget or None,
-        max_hourly_usd=wanted.max_hourly or None,
-    )
-
-
-def number(key: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise WrongInputError(f"mayfly:{key}: {text!r} is no number.", NOTHING_DONE) from None
-
-
-def validate(
-    written: Mapping[str, Any], keys: Mapping[str, str], session: str, google_project: str
-) -> None:
-    """ConfigError with every problem that the program would find, before anything exists."""
-    merged = {**written, **keys}
-    raw = {
-        key.removeprefix("mayfly:"): text(found)
-        for key, found in merged.items()
-        if key.startswith("mayfly:")
-    }
-    settings.parse(raw, stack=session, project=google_project)
-
-
-def text(found: Any) -> str:
-    """A value of a stack's file as Pulumi hands it to the program."""
-    return found if isinstance(found, str) else json.dumps(found)
-
-
 def launch_line(session: str, found: Sequence[Rung]) -> str:
     """What the session may cost, before it is asked for."""
     rates = [rung.rate.usd_per_h for rung in found]
@@ -229,6 +183,16 @@ def launch_line(session: str, found: Sequence[Rung]) -> str:
         f"(best: {found[0].place}), at {min(rates):.2f} to {max(rates):.2f} USD/h, "
         f"{most:.2f} USD at most until it ends by itself"
     )
+
+
+def far(ground: Ground, found: Sequence[Rung]) -> list[str]:
+    """A line where every place is in another region than the weights."""
+    if any(rung.place.region == ground.home for rung in found):
+        return []
+    return [
+        f"pull the weights out of {ground.home}, where their bucket is: about "
+        f"{found[0].egress_usd:.2f} USD a start, which --region {ground.home} would spare"
+    ]
 
 
 def confirm(what: Sequence[str], yes: bool) -> None:
@@ -243,46 +207,3 @@ def confirm(what: Sequence[str], yes: bool) -> None:
         )
     if not typer.confirm("Go on?"):
         raise WrongInputError(NOTHING_DONE)
-
-
-class Walk:
-    """A clock for the walk, and the rung that is being asked: what Ctrl-C must look after."""
-
-    def __init__(self, board: Board) -> None:
-        self._board, self._began = board, time.monotonic()
-        self.rung: Rung | None = None
-
-    def now_s(self) -> float:
-        return time.monotonic() - self._began
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    def tell(self, attempts: Sequence[Attempt], step: Step) -> None:
-        if isinstance(step, Try):
-            self.rung = step.rung
-        self._board.step(attempts, step)
-
-
-def go(ground: Ground, keys: Mapping[str, str], session: str, ladder: Ladder) -> list[Attempt]:
-    """Walk until the session serves. A VM of this session that lives is taken up first."""
-    with Board() as board:
-        walk = Walk(board)
-        launch = Launch(
-            engine=ground.engine,
-            cloud=ground.cloud,
-            session=session,
-            state_bucket=str(ground.outputs["state_bucket"]),
-            keys=keys,
-            tell=board.line,
-        )
-        try:
-            if launch.joined():
-                return []
-            return climb(ladder, launch, walk, walk.tell)
-        except KeyboardInterrupt:
-            raise launch.interrupted(walk.rung) from None
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -10,8 +10,10 @@ from mayfly.live import spot_rate
 from mayfly.machines import MACHINES, region_of
 from mayfly.pricing import Rate
 
+Tell = Callable[[str], None]
 
-def advised(wanted: Wanted, cloud: Cloud, tell: Callable[[str], None]) -> Wanted:
+
+def advised(wanted: Wanted, cloud: Cloud, tell: Tell) -> Wanted:
     """The same wish with the chances and the prices that Google tells; as it was where it does not.
 
     Its price in the user's own project goes before any table's.

@@ -12,10 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from mayfly.capacity import Verdict
-from mayfly.errors import RefusedError
 from mayfly.ladder.rungs import LeftOut, Rung
-from mayfly.ladder.walk import Attempt, Clear, Look, Step, Try
-from mayfly.problems import NOTHING_DONE
+from mayfly.ladder.walk import Attempt, Look, Step, TakeUp, Try
 from mayfly.vms import printable
 
 
@@ -90,8 +88,8 @@ def now(step: Step) -> str:
         return f"asking for {step.rung.place}{wait}: {step.why}"
     if isinstance(step, Look):
         return f"looking whether a VM is in {step.rung.place.zone}"
-    if isinstance(step, Clear):
-        return f"taking the VM in {step.rung.place.zone} away: the state does not hold it"
+    if isinstance(step, TakeUp):
+        return f"taking up the VM in {step.rung.place.zone}: the state does not hold it"
     return ""
 
 
@@ -150,22 +148,11 @@ def tell_landed(
     )
 
 
-def no_rung(left: Sequence[LeftOut]) -> RefusedError:
-    reasons = sorted({item.why for item in left})
-    return RefusedError(
-        f"No place is left to ask: {'; '.join(reasons) or 'nothing fits what was asked for'}.",
-        NOTHING_DONE,
-        "Try: mayfly up --dry-run --provisioning spot,flex-start,on-demand",
-    )
-
-
 def tell_dry(found: Sequence[Rung], left: Sequence[LeftOut], *, as_json: bool) -> None:
-    """The ladder, and nothing done. RefusedError where it is empty."""
+    """The ladder, and nothing done."""
     if as_json:
         rows = [row(rung) for rung in found]
         out = [{"place": str(item.place), "why": item.why} for item in left]
         print(json.dumps({"rungs": rows, "left_out": out}, indent=2))
     else:
         show_ladder(found, left)
-    if not found:
-        raise no_rung(left)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mayfly import names
-from mayfly.cloud import Cloud
+from mayfly.cloud import Cloud, CloudError
 from mayfly.commands import seed
 from mayfly.engine import Engine
 from mayfly.errors import FailedError
@@ -18,13 +18,17 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """The foundation as it is. outputs: {} where it was never brought up."""
+    """The foundation as it is. outputs: {} where it was never brought up.
+
+    located: the region that Google says the weights' bucket is in; "" for none or several.
+    """
 
     project: Project
     engine: Engine
     cloud: Cloud
     stack: str
     outputs: dict[str, Any] = field(default_factory=dict)
+    located: str = ""
 
     @property
     def there(self) -> list[str]:
@@ -36,8 +40,8 @@ class Ground:
 
     @property
     def home(self) -> str:
-        """The region of the buckets."""
-        return str(self.outputs["regions"][0]) if self.outputs else self.there[0]
+        """The region of the weights."""
+        return self.located or str(self.outputs["regions"][0]) if self.outputs else self.there[0]
 
     def lacks(self, regions: Sequence[str]) -> list[str]:
         return [region for region in regions if region not in self.there]
@@ -110,4 +114,15 @@ def survey(project: Project, engine: Engine, cloud: Cloud, stack: str) -> Ground
         cloud=cloud,
         stack=stack,
         outputs=known if complete else {},
+        located=located(cloud, str(known["weights_bucket"])) if complete else "",
     )
+
+
+def located(cloud: Cloud, name: str) -> str:
+    """A bucket's region; "" where it has several, or Google does not say: not all may read it."""
+    try:
+        bucket = cloud.storage.bucket(name) or {}
+    except CloudError:
+        return ""
+    regional = bucket.get("locationType", "region") == "region"
+    return str(bucket.get("location", "")).lower() if regional else ""

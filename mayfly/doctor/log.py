@@ -12,7 +12,7 @@ from mayfly import capacity, vms
 from mayfly.cloud.denied import denial
 from mayfly.doctor.finding import Finding
 from mayfly.ladder.remedies import remedy
-from mayfly.launch import vm_errors
+from mayfly.launch_words import vm_errors
 
 TABLE = Path(__file__).with_name("signs.yaml")
 COLOURS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")

@@ -7,7 +7,7 @@ from typing import Protocol
 from mayfly.capacity import Verdict
 from mayfly.errors import FailedError, RefusedError
 from mayfly.ladder.rungs import Rung
-from mayfly.ladder.walk import Attempt, Clear, Done, Found, Ladder, Look, Step, Stop, next_step
+from mayfly.ladder.walk import Attempt, Done, Found, Ladder, Look, Step, Stop, TakeUp, next_step
 
 
 class Hands(Protocol):
@@ -19,8 +19,11 @@ class Hands(Protocol):
     def look(self, rung: Rung) -> Found:
         """Whether a VM of this name is there."""
 
-    def clear(self, rung: Rung) -> None:
-        """Take this launch's VM away, for sure. Raises FailedError."""
+    def take_up(self, rung: Rung) -> Found:
+        """Take this launch's VM into the state ("adopted"), or away for sure ("cleared").
+
+        Raises FailedError.
+        """
 
 
 class Clock(Protocol):
@@ -50,9 +53,8 @@ def climb(ladder: Ladder, hands: Hands, clock: Clock, tell: Tell) -> list[Attemp
             raise kind(step.what, step.meaning, step.remedy)
         if isinstance(step, Look):
             attempts[-1] = replace(attempts[-1], found=hands.look(step.rung))
-        elif isinstance(step, Clear):
-            hands.clear(step.rung)
-            attempts[-1] = replace(attempts[-1], found="cleared")
+        elif isinstance(step, TakeUp):
+            attempts[-1] = replace(attempts[-1], found=hands.take_up(step.rung))
         else:
             clock.sleep(step.wait_s)
             verdict = hands.bring_up(step.rung)

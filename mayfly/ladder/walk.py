@@ -9,9 +9,9 @@ from mayfly.ladder.remedies import remedy
 from mayfly.ladder.rungs import Place, Rung
 from mayfly.machines import MACHINES
 
-Found = Literal["nothing", "ours", "others", "unknown", "cleared"]
+Found = Literal["nothing", "ours", "others", "unknown", "adopted", "cleared"]
 """What a look by name saw: no VM, one that this launch made, another's, or it could not look.
-"cleared": it was ours, and it is gone."""
+"adopted": it was ours, and the stack's state holds it now; "cleared": it was ours, and is gone."""
 
 RETRY_FIRST_S = 60.0
 """A rate limit is counted by the minute."""
@@ -21,6 +21,9 @@ ROUND_FIRST_S = 120.0
 LONGEST_WAIT_S = 900.0
 TRIES_OF_A_RUNG = 4
 """In a row, where the error says "again": then it is no hiccup."""
+
+LOOKED = {"nothing": HICCUP_FIRST_S, "adopted": 0.0, "cleared": 0.0}
+"""What settles a look, and the first wait before the rung is tried again."""
 
 PREEMPTIBLE_QUOTA = ("spot", "flex-start")
 
@@ -58,8 +61,8 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Clear:
-    """A VM of this launch is there and outside the state: take it away, then try the rung again."""
+class TakeUp:
+    """A VM of this launch is there and outside the state: take it in, or away, then try again."""
 
     rung: Rung
 
@@ -81,7 +84,7 @@ class Stop:
     refused: bool = False
 
 
-Step = Try | Look | Clear | Done | Stop
+Step = Try | Look | TakeUp | Done | Stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +105,12 @@ def next_step(ladder: Ladder, attempts: Sequence[Attempt]) -> Step:
         return Done(last.rung)
     if verdict.action == "stop":
         return _stop(last, verdict)
-    if verdict.action == "look_first" and last.found not in ("nothing", "cleared"):
+    if verdict.action == "look_first" and last.found not in LOOKED:
         return _after_look(last, verdict)
     if verdict.action in ("retry", "look_first"):
         row = _in_a_row(attempts)
         if row < TRIES_OF_A_RUNG:
-            first_s = {"nothing": HICCUP_FIRST_S, "cleared": 0.0}.get(
-                last.found or "", RETRY_FIRST_S
-            )
+            first_s = LOOKED.get(last.found or "", RETRY_FIRST_S)
             wait_s = min(first_s * 2 ** (row - 1), LONGEST_WAIT_S)
             return Try(rung=last.rung, round=last.round, wait_s=wait_s, why=verdict.reason)
         if verdict.action == "retry":
@@ -133,7 +134,7 @@ def _after_look(last: Attempt, verdict: Verdict) -> Step:
     if last.found is None:
         return Look(last.rung)
     if last.found == "ours":
-        return Clear(last.rung)
+        return TakeUp(last.rung)
     if last.found == "others":
         return Stop(
             what=f"A VM of this name is in {place.zone}, and this stack did not make it.",

@@ -1,11 +1,14 @@
 """A Google of our own, and a checkout to stand in."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from mayfly import names, profile
 from tests.desk.google import Google, serving
+from tests.desk.pulumi_stub import SCRIPT, WEIGHTS, Pulumi
 
 
 @pytest.fixture
@@ -38,3 +41,22 @@ def stub(tmp_path_factory: pytest.TempPathFactory):
         return path
 
     return make
+
+
+@pytest.fixture
+def pulumi(stub, tmp_path: Path) -> Pulumi:
+    stub("pulumi", SCRIPT.format(python=sys.executable))
+    home = tmp_path / "stub"
+    home.mkdir()
+    os.environ["STUB_HOME"] = str(home)
+    found = Pulumi(home)
+    found.save()
+    return found
+
+
+@pytest.fixture
+def seeded(google: Google) -> Google:
+    kimi = profile.load("kimi-k2.5")
+    manifest = f"{names.model_prefix(kimi.model, kimi.revision)}/{names.MANIFEST}"
+    google.objects[WEIGHTS, manifest] = b"{}"
+    return google

@@ -25,7 +25,8 @@ def stamp(at: float) -> str:
 class Google:
     """claims: guest attributes by VM name. serial: by VM name. fail: statuses to answer first.
 
-    named: the buckets and functions that there are. refuse_writes: why nobody may write.
+    named: the buckets and functions that there are. located: buckets' locations.
+    quotas: quotaInfos. refuse_writes: why nobody may write.
     may_list: False hides what is not there behind a 403, as Cloud Storage does.
     before_write: what happens just before each of the next uploads.
     """
@@ -38,19 +39,23 @@ class Google:
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     named: set[str] = field(default_factory=set)
+    located: dict[str, str] = field(default_factory=dict)
+    quotas: list[dict[str, Any]] = field(default_factory=list)
     query: dict[str, str] = field(default_factory=dict)
     fail: list[int] = field(default_factory=list)
     fail_reason: str = "backendError"
     refuse_writes: str = ""
     may_list: bool = True
     before_write: list[Callable[[], None]] = field(default_factory=list)
+    made: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add_vm(
         self, session: str, *, layer: str = "session", age_s: float = 600, **more: Any
     ) -> str:
         """A VM of ours; returns its id. more: settings."""
-        number = str(1000 + len(self.instances))
+        number = str(1000 + self.made)
+        self.made += 1
         settings = {
             "session": session,
             "profile": "kimi-k2.5",
@@ -87,14 +92,19 @@ class Google:
         missing = 404, {"error": {"message": "not found", "code": 404}}
         if "aggregated" in words:
             kind = words[-1]
-            found = {"instances": list(self.instances.values()), "disks": self.disks}.get(
-                kind, self.operations
-            )
+            ours = [i for i in self.instances.values() if "mayfly" in i["labels"]]
+            found = {"instances": ours, "disks": self.disks}.get(kind, self.operations)
             return 200, {"items": {f"zones/{ZONE}": {kind: found}}}
+        if words[0] == "quotas":
+            return 200, {"quotaInfos": self.quotas}
+        if words[0] == "billing":
+            return 200, {"billingEnabled": True}
         if words[0] == "secret" and words[-1].endswith(":access"):
             value = self.secrets.get("/".join(words[1:5]))
             data = base64.b64encode((value or "").encode()).decode()
             return (200, {"payload": {"data": data}}) if value else missing
+        if words[-1] in self.located:
+            return 200, {"name": words[-1], "location": self.located[words[-1]]}
         if words[0] == "functions" or (words[0] == "storage" and len(words) == 3):
             return (200, {"name": words[-1]}) if words[-1] in self.named else missing
         if words[0] == "storage" and len(words) == 4:
@@ -107,7 +117,13 @@ class Google:
         return self._instance(words[words.index("instances") + 1 :], missing)
 
     def change(self, method: str, path: str, sent: bytes) -> tuple[int, Any]:
-        """Status and body of an object's upload or deletion."""
+        """Status and body of an object's upload or deletion, or of a VM's deletion."""
+        name = path.rpartition("/")[2]
+        if method == "DELETE" and name in self.instances:
+            del self.instances[name]
+            return 200, {"name": "operation-1"}
+        if "b" not in path.split("/"):
+            return 404, {"error": {"message": "not found", "code": 404}}
         if self.refuse_writes:
             return 403, {"error": {"message": self.refuse_writes, "code": 403}}
         words = [unquote(w) for w in path.strip("/").split("/")]
@@ -187,6 +203,9 @@ def serving(google: Google) -> Iterator[dict[str, str]]:
             "GOOGLE_STORAGE_CUSTOM_ENDPOINT": f"{base}/storage/",
             "GOOGLE_SECRET_MANAGER_CUSTOM_ENDPOINT": f"{base}/secret/",
             "GOOGLE_CLOUDFUNCTIONS2_CUSTOM_ENDPOINT": f"{base}/functions/",
+            "GOOGLE_CLOUD_QUOTAS_CUSTOM_ENDPOINT": f"{base}/quotas/",
+            "GOOGLE_CLOUD_BILLING_CUSTOM_ENDPOINT": f"{base}/billing/",
+            "GOOGLE_RESOURCE_MANAGER_CUSTOM_ENDPOINT": f"{base}/projects/v1/",
         }
     finally:
         server.shutdown()

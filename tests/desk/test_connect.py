@@ -14,7 +14,7 @@ import pytest
 
 from mayfly import cli, vms
 from mayfly.tunnel import command, free_port
-from tests.desk.google import PROJECT, ZONE, Google
+from tests.desk.google import PROJECT, ZONE, Google, stamp
 from tests.running import running
 
 # Listens where ssh would; a file "break" makes it end, a file "refuse" keeps it from working.
@@ -70,7 +70,8 @@ def connected(google: Google, checkout: Path, stub):
     """connected(*words) starts a connection to a serving session "dev"; all end with the test."""
     stub("gcloud", GCLOUD.format(python=sys.executable))
     os.environ["STUB_FOLDER"] = str(checkout)
-    google.add_vm("dev", served_model="kimi", api_key_secret=f"projects/{PROJECT}/secrets/k")
+    key = f"projects/{PROJECT}/secrets/k"
+    google.add_vm("dev", served_model="kimi", api_key_secret=key, state_bucket="state")
     google.secrets[f"projects/{PROJECT}/secrets/k"] = "sk-the-key"
     google.serving("dev")
     started: list[Connection] = []
@@ -185,6 +186,23 @@ def test_connect_exits_1_when_the_session_ended_meanwhile(connected, google: Goo
 
     assert connection.process.wait(20) == 1
     assert "Session dev does not serve: it is gone." in connection.err.read_text()
+
+
+def test_connect_leads_to_the_next_vm_when_somebody_brings_one_up(connected, google: Google):
+    """`mayfly up --watch`: the client's address stays, whatever VM is behind it."""
+    connection = connected("dev")
+    port = connection.found["port"]
+    until = stamp(time.time() + 120)
+    google.objects["state", "leases/dev.watch"] = json.dumps({"until": until, "by": "a"}).encode()
+    google.instances.clear()
+    (connection.folder / "break").touch()
+    wait("the word", lambda: "`mayfly up --watch` brings up another" in connection.err.read_text())
+
+    google.add_vm("dev", served_model="kimi")
+
+    wait("the next VM", lambda: "Connected again" in connection.err.read_text())
+    assert connection.process.poll() is None
+    assert f"-L 127.0.0.1:{port}:localhost" in connection.calls()[1]
 
 
 def test_connect_exits_1_with_gclouds_words_when_there_is_no_tunnel(connected, checkout):

@@ -6,27 +6,17 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mayfly import cli, names, profile
+from mayfly import cli
 from tests.conftest import ROOT
-from tests.desk.google import PROJECT, Google, stamp
-from tests.desk.pulumi_stub import SCRIPT
+from tests.desk.google import stamp
+from tests.desk.pulumi_stub import STATE
 from tests.running import running
 from tests.waiting import wait_until
 
-WEIGHTS = names.bucket(PROJECT, "weights")
-STATE = names.bucket(PROJECT, "state")
-FOUNDATION = {
-    "regions": ["us-central1"],
-    "subnets": {"us-central1": "s1"},
-    "weights_bucket": WEIGHTS,
-    "state_bucket": STATE,
-}
-SERVES = {"served_model": "kimi-k2.5", "zone": "us-central1-a", "hourly_usd": 21.9}
 VM_FAILED = """Diagnostics:
   pulumi:pulumi:Stack (mayfly-dev):
     error: update failed
@@ -37,55 +27,6 @@ Resources:
     1 errored
 """
 NO_ROOM = "The zone 'z' does not have enough resources available to fulfill the request."
-
-
-class Pulumi:
-    """What the stub is told, and what it was asked."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.kept: dict[str, Any] = {
-            "stacks": {"foundation": [], "dev": []},
-            "outputs": {"foundation": FOUNDATION, "dev": SERVES},
-            "ups": [],
-        }
-
-    def up(self, *steps: dict[str, Any]) -> None:
-        """What the next `up`s do: says, status, state (ids of VMs), pending, hangs."""
-        self.kept["ups"] = list(steps)
-        self.save()
-
-    def save(self) -> None:
-        (self.home / "kept.json").write_text(json.dumps(self.kept))
-
-    @property
-    def lines(self) -> list[str]:
-        log = self.home / "log"
-        return log.read_text().splitlines() if log.exists() else []
-
-    def zones(self) -> list[str]:
-        """Of each `up` of the session, by the configuration before it."""
-        words = [line.split("mayfly:zone=")[1] for line in self.lines if "mayfly:zone=" in line]
-        return [word.split()[0] for word in words]
-
-
-@pytest.fixture
-def pulumi(stub, tmp_path: Path) -> Pulumi:
-    stub("pulumi", SCRIPT.format(python=sys.executable))
-    home = tmp_path / "stub"
-    home.mkdir()
-    os.environ["STUB_HOME"] = str(home)
-    found = Pulumi(home)
-    found.save()
-    return found
-
-
-@pytest.fixture
-def seeded(google: Google) -> Google:
-    kimi = profile.load("kimi-k2.5")
-    manifest = f"{names.model_prefix(kimi.model, kimi.revision)}/{names.MANIFEST}"
-    google.objects[WEIGHTS, manifest] = b"{}"
-    return google
 
 
 AMPERE = ("--machine", "a2-ultragpu-8g")
@@ -202,8 +143,44 @@ def test_up_leaves_anothers_vm_alone_when_it_has_the_name(seeded, checkout, pulu
 
     assert up("--yes") == 1
 
-    assert "mayfly-dev in us-central1-a is not this stack's." in capfd.readouterr().err
+    told = capfd.readouterr().err.strip().splitlines()[-3:]
+    assert told[0] == "mayfly-dev in us-central1-a is not this stack's."
+    assert told[1] == "It was left alone; this launch made nothing."
+    assert told[2].endswith("mayfly up --session dev-2")
     assert pulumi.zones() == []
+
+
+@pytest.mark.parametrize("imported", [True, False], ids=["imported", "refused by Pulumi"])
+def test_up_takes_in_a_vm_that_an_earlier_launch_lost(seeded, checkout, pulumi, capfd, imported):
+    """A laptop that died in the middle of a create: the GPUs are there, and were hard to get."""
+    facts = {"rate_source": "a list", "rate_date": "2026-06-01", "mode": "fast"}
+    place = {"machine": "a2-ultragpu-8g", "provisioning": "spot"}
+    number = seeded.add_vm("dev", age_s=10, state_bucket=STATE, **facts, **place)
+    pulumi.kept["imports"] = [number] if imported else []
+    pulumi.up({"state": [number]})
+
+    assert up("--yes") == 0
+
+    asked = next(line for line in pulumi.lines if line.startswith("import "))
+    assert "projects/p-for-tests/zones/us-central1-a/instances/mayfly-dev" in asked
+    assert "--parent parent=urn:node" in asked
+    assert "--protect=false" in asked, "what is protected no reaper may end"
+    err = capfd.readouterr().err
+    assert ("waiting until it serves" in err) == imported
+    assert (number in seeded.instances) == imported
+    assert ("it is taken away" in err) != imported
+
+
+def test_up_clears_a_stack_first_when_its_vm_is_gone(seeded, checkout, pulumi, capfd):
+    """Pulumi, asked plainly, would find nothing to do and call it served."""
+    pulumi.kept["stacks"]["dev"] = ["7"]
+    pulumi.up({"state": ["8"]})
+
+    assert up("--yes") == 0
+
+    words = [line.split()[0] for line in pulumi.lines]
+    assert words.index("destroy") < words.index("up")
+    assert "mayfly-dev has ended; what is left of it is taken away" in capfd.readouterr().err
 
 
 def test_up_takes_part_in_a_session_that_lives_already(seeded, checkout, pulumi, capfd):
@@ -265,7 +242,7 @@ def test_dry_run_shows_every_place_and_changes_nothing(seeded, checkout, pulumi,
         (["--zone", "mars-a"], "--zone: 'mars-a'. Valid: "),
         (["--region", "mars"], "--region: 'mars'. Valid: "),
         (["--provisioning", "free"], "--provisioning: 'free'. Valid: spot, flex-start, on-demand."),
-        (["--retry-for", "soon"], "--retry-for soon: it must be a whole number and s, m or h."),
+        (["--retry-for", "soon"], "--retry-for soon: it must be a whole number and s, m, h or d."),
         (["--session", "Not_one"], "cannot be a session"),
         (["nothing"], "nothing"),
         (["--mode", "slow"], "--mode: 'slow'. Valid: fast, long."),

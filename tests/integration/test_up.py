@@ -105,7 +105,12 @@ def test_up_lands_in_another_region_when_its_own_has_no_room(desk):
         ("us-east4-c", "the connection broke: a VM may exist"),
         ("us-east4-c", "it serves"),
     ]
-    assert "mayfly-away in us-east4-c is outside the state; it is taken away" in err
+    assert "mayfly-away in us-east4-c is outside the state; it is taken in" in err
+    assert "it is taken away" not in err, "the VM that was made is the VM that serves"
+    there = f"us-east4-c/instances/{names.vm(SESSION)}"
+    listed = desk.cloud.compute.operations("")
+    made = [op for op in listed if op["operationType"] == "insert"]
+    assert len([op for op in made if op["targetLink"].endswith(there)]) == 1
     assert told["attempts"][3]["egress_usd"] == pytest.approx(11.9, abs=0.1)
     vm = desk.vms()[0]
     assert (vm.zone, vm.id) == ("us-east4-c", told["outputs"]["vm_id"])

@@ -8,8 +8,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -27,6 +25,7 @@ from mayfly import profile
 from mayfly.cloud import connect
 from mayfly.errors import FailedError, RefusedError
 from mayfly.ladder.climb import climb
+from mayfly.ladder.lives import Grant
 from mayfly.ladder.rungs import Wanted, rungs
 from mayfly.ladder.walk import Attempt, Ladder
 from mayfly.launch import Launch
@@ -150,7 +149,7 @@ class Field:
             state_bucket=str(FOUNDATION["state_bucket"]),
             keys={"mayfly:layer": "session", "mayfly:profile": "kimi-k2.5"},
             tell=lambda line: None,
-            **granted(),
+            grant=Grant(hours=1),
         )
         ladder = Ladder(rungs=rungs(wanted)[0], retry_for_s=case.retry_for_s)
         return climb(ladder, launch, self.clock, self._note)
@@ -162,13 +161,6 @@ class Field:
         """Those that cost money: a stopped one has no GPUs."""
         found = self.world.of(Store).all("instances")
         return [vm for vm in found if vm["status"] not in ("TERMINATED", "STOPPING")]
-
-
-def granted() -> dict[str, Any]:
-    """What the session may use in all, where a launch asks for it."""
-    if find_spec("mayfly.ladder.lives") is None:
-        return {}
-    return {"grant": import_module("mayfly.ladder.lives").Grant(hours=1)}
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,14 @@ A, B, C = (rung(zone) for zone in ZONES[:3])
 
 @dataclass
 class Hands:
-    """answers: what each zone says, in turn; then it has room. seen: what a look sees."""
+    """answers: what each zone says, in turn; then it has room. seen: what a look sees.
+
+    taken_up: what becomes of a VM outside the state.
+    """
 
     answers: dict[str, list[Any]] = field(default_factory=dict)
     seen: Found = "nothing"
+    taken_up: Found = "adopted"
     asked: list[str] = field(default_factory=list)
     clock_s: float = 0.0
     steps: list[Step] = field(default_factory=list)
@@ -35,9 +39,10 @@ class Hands:
         self.asked.append(f"look {at.place.zone}")
         return self.seen
 
-    def clear(self, at: Rung) -> None:
-        self.asked.append(f"clear {at.place.zone}")
+    def take_up(self, at: Rung) -> Found:
+        self.asked.append(f"take up {at.place.zone}")
         self.seen = "nothing"
+        return self.taken_up
 
     def now_s(self) -> float:
         return self.clock_s
@@ -66,14 +71,16 @@ def test_climb_asks_one_place_after_another_until_one_has_room():
     assert len(hands.steps) == 4  # three tries and the end were told
 
 
-def test_climb_takes_its_lost_vm_away_before_it_asks_again():
+@pytest.mark.parametrize("taken_up", ["adopted", "cleared"])
+def test_climb_takes_its_lost_vm_up_before_it_asks_again(taken_up: Found):
     """The answer was lost, the VM was made: it is outside the state, and costs."""
-    hands = Hands({ZONES[0]: ["Error creating instance: Post: EOF"]}, seen="ours")
+    lost = {ZONES[0]: ["Error creating instance: Post: EOF"]}
+    hands = Hands(lost, seen="ours", taken_up=taken_up)
 
     hands.climb(A, B)
 
     zone = ZONES[0]
-    assert hands.asked == [f"up {zone}", f"look {zone}", f"clear {zone}", f"up {zone}"]
+    assert hands.asked == [f"up {zone}", f"look {zone}", f"take up {zone}", f"up {zone}"]
 
 
 def test_climb_touches_nothing_when_the_vm_there_is_anothers():

@@ -10,11 +10,11 @@ from mayfly.ladder.walk import (
     RETRY_FIRST_S,
     TRIES_OF_A_RUNG,
     Attempt,
-    Clear,
     Done,
     Ladder,
     Look,
     Stop,
+    TakeUp,
     Try,
     next_step,
 )
@@ -201,12 +201,12 @@ def test_step_is_a_look_by_name_before_anything_when_a_vm_may_exist(error):
 
 
 def test_step_after_a_look_follows_what_was_seen():
-    """Ours goes first, another's is left alone, and what cannot be seen is not built upon."""
+    """Ours is taken up, another's is left alone, and what cannot be seen is not built upon."""
     seen = {f: next_step(LADDER, [attempt(A, LOOKS[0], found=f)]) for f in ("ours", "nothing")}
     other = next_step(LADDER, [attempt(A, LOOKS[2], found="others")])
     blind = next_step(LADDER, [attempt(A, LOOKS[0], found="unknown")])
 
-    assert seen["ours"] == Clear(A)
+    assert seen["ours"] == TakeUp(A)
     assert seen["nothing"].rung == A
     assert seen["nothing"].wait_s > 0
     assert "this stack did not make it" in other.what

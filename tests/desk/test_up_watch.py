@@ -1,0 +1,123 @@
+"""`mayfly up --watch` at the desk: who holds a session, and what is left when nobody does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mayfly import cli, idle, names
+from mayfly.cloud import connect
+from mayfly.watch import Watch, held
+from tests.conftest import ROOT
+from tests.desk.google import PROJECT, Google, stamp
+from tests.desk.pulumi_stub import STATE, Pulumi
+from tests.running import running
+from tests.waiting import wait_until
+
+WATCH = (STATE, names.watch("dev"))
+UP = ("up", "--watch", "--yes", "--machine", "a2-ultragpu-8g")
+LIMIT_S = 60
+
+
+def fresh(by: str = "ann") -> bytes:
+    return json.dumps({"until": stamp(time.time() + 120), "by": by}).encode()
+
+
+def test_watch_is_there_while_it_is_held_and_gone_afterwards(google: Google):
+    """What it leaves behind would keep the reaper from the next session's leftovers."""
+    cloud = connect(PROJECT)
+
+    with Watch(cloud, STATE, "dev", "ann") as watch:
+        found = held(cloud, STATE, "dev")
+        assert watch.renewed()
+
+    assert found is not None
+    assert found.by == "ann"
+    assert found.until - time.time() <= idle.WATCH_S + 1
+    assert google.objects == {}
+
+
+def test_watch_is_lost_when_mayfly_down_takes_it_away(google: Google):
+    """Two minutes later it would bring the session up again that a user has just ended."""
+    with Watch(connect(PROJECT), STATE, "dev", "ann") as watch:
+        del google.objects[WATCH]
+
+        assert not watch.renewed()
+        assert not watch.renewed(), "nor does it come back"
+
+    assert google.objects == {}
+
+
+def test_down_takes_the_watch_away(google: Google, checkout: Path, pulumi: Pulumi):
+    google.objects[WATCH] = fresh()
+
+    assert cli.main(["down", "dev", "--yes"]) == 0
+
+    assert WATCH not in google.objects
+
+
+def test_up_exits_3_when_somebody_watches_the_session_already(
+    seeded: Google, checkout: Path, pulumi: Pulumi, capfd
+):
+    """Two watches would bring up two VMs."""
+    seeded.objects[WATCH] = fresh("bob")
+
+    assert cli.main([*UP]) == 3
+
+    assert "bob watches dev already." in capfd.readouterr().err
+    assert pulumi.zones() == []
+    assert WATCH in seeded.objects
+
+
+def test_up_watches_when_a_dead_watch_was_left(
+    seeded: Google, checkout: Path, pulumi: Pulumi, capfd
+):
+    """A laptop that lost its power left it; it is nobody's by now."""
+    seeded.objects[WATCH] = json.dumps({"until": stamp(time.time() - 5), "by": "bob"}).encode()
+
+    assert cli.main([*UP]) == 1  # the stub makes no VM
+
+    assert "mayfly-dev was gone as soon as it served." in capfd.readouterr().err
+    assert WATCH not in seeded.objects
+
+
+@pytest.mark.parametrize("end", ["Ctrl-C", "down"])
+def test_watch_ends_and_leaves_the_session_as_it_is(
+    seeded: Google, checkout: Path, pulumi: Pulumi, end: str
+):
+    """It holds nothing: Ctrl-C ends the watch only; a session that a user ended stays ended."""
+    number = seeded.add_vm("dev", age_s=10, state_bucket=STATE, machine="a2-ultragpu-8g")
+    pulumi.kept["stacks"]["dev"] = [number]
+    pulumi.up({"state": [number]})
+    command = [sys.executable, "-m", "mayfly.cli", *UP]
+    pipes = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with running(
+        command, cwd=checkout, env=os.environ | {"PYTHONPATH": str(ROOT)}, **pipes
+    ) as child:
+        assert child.stderr is not None
+        said = ""
+        while "Watching dev;" not in said:
+            line = child.stderr.readline()
+            assert line, said
+            said += line
+        assert WATCH in seeded.objects
+        if end == "down":
+            seeded.operations = [{"operationType": "delete", "insertTime": stamp(time.time())}]
+            seeded.instances.clear()
+        else:
+            child.send_signal(signal.SIGINT)
+        _, rest = child.communicate(timeout=LIMIT_S)
+
+    assert child.returncode == 0, rest
+    told = {
+        "Ctrl-C": f"The watch has ended. mayfly-dev ({number}) is in us-central1-a, RUNNING, at 26",
+        "down": "dev is over: its VM has ended, and Google did not take it.",
+    }
+    assert told[end] in rest
+    assert wait_until(lambda: WATCH not in seeded.objects, LIMIT_S)
+    assert [line for line in pulumi.lines if line.startswith("destroy")] == []
