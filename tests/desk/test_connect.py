@@ -14,6 +14,7 @@ import pytest
 
 from mayfly import cli, vms
 from mayfly.tunnel import command, free_port
+from tests.desk import schemas
 from tests.desk.google import PROJECT, ZONE, Google, stamp
 from tests.running import running
 
@@ -108,6 +109,7 @@ def test_connect_prints_the_base_url_and_leaves_nothing_when_interrupted(connect
     """Ctrl-C is how everybody ends it; a forgotten ssh would hold the port."""
     connection = connected("dev")
     port = connection.found["port"]
+    schemas.check(schemas.CONNECT, connection.found)
 
     assert connection.found["base_url"] == f"http://127.0.0.1:{port}/v1"
     assert "api_key" not in connection.found

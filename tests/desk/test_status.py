@@ -14,6 +14,7 @@ import pytest
 
 from mayfly import cli, vms
 from mayfly.commands.status import minutes
+from tests.desk import schemas
 from tests.desk.google import Google, stamp
 
 
@@ -128,6 +129,8 @@ def test_watch_prints_a_line_a_look_until_it_is_interrupted(google: Google, chec
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
 
+    for look in (first, second):
+        schemas.check(schemas.WATCH, look)
     assert [row["session"] for row in first["sessions"]] == ["dev"]
     assert (second["sessions"], second["trouble"]) == ([], None)
     assert (process.returncode, err) == (0, b"")
