@@ -56,7 +56,7 @@ RULES = (
     ),
     Rule(
         "stop",
-        "a limit on GPUs over all regions: no zone can help",
+        "a limit over all regions: no zone can help",
         r"GPUS[-_]ALL[-_]REGIONS|Quota '\S+' exceeded\.\s+Limit: \S+ globally",
     ),
     Rule(

@@ -26,7 +26,7 @@ MAYBE_A_VM = "A VM may be there all the same, and cost money."
 LAUNCH_IDS = {
     "no capacity in the whole region": "no-capacity-region",
     "no capacity in the zone": "no-capacity",
-    "a limit on GPUs over all regions: no zone can help": "quota-global",
+    "a limit over all regions: no zone can help": "quota-global",
     "the region's quota is used up: retrying there never helps": "quota-region",
     "too many calls a minute": "rate-limit",
     "an API is off in this project": "api-off",

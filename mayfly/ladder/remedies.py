@@ -1,7 +1,11 @@
 """What a person can do about a verdict that stops the ladder: one command or one thing."""
 
 REMEDIES = (
-    ("over all regions", "Try: mayfly quota request PROFILE, which asks for GPUS_ALL_REGIONS too"),
+    (
+        "over all regions",
+        "Try: mayfly quota request PROFILE, which asks for GPUS_ALL_REGIONS and CPUS_ALL_REGIONS "
+        "too, where they are short",
+    ),
     ("region's quota", "Try: mayfly quota check PROFILE, then: mayfly quota request PROFILE"),
     ("API is off", "Try: gcloud services enable compute.googleapis.com"),
     ("billing", "Try: gcloud billing projects link PROJECT --billing-account ACCOUNT"),

@@ -154,7 +154,7 @@ def _stop(last: Attempt, verdict: Verdict) -> Stop:
         what=f"{last.rung.place}: {verdict.reason}.",
         meaning="No VM was made; nothing is billed.",
         remedy=remedy(verdict.reason),
-        refused="limit on GPUs" in verdict.reason,
+        refused="limit over all regions" in verdict.reason,
     )
 
 

@@ -90,7 +90,7 @@ CASES = (
     ),
     Case(
         name="global-quota-of-seven",
-        stops=("limit on GPUs over all regions", "mayfly quota request", "GPUS_ALL_REGIONS"),
+        stops=("limit over all regions", "mayfly quota request", "GPUS_ALL_REGIONS"),
         attempts=1,
     ),
     Case(name="flex-start-only", lands=(C1A,), models=ANY, model="FLEX_START"),

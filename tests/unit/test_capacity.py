@@ -42,6 +42,10 @@ PRINTED = {
         "\tlimit name = GPUS-ALL-REGIONS-per-project",
         "stop",
     ),
+    "global quota of vCPUs": (
+        f"{WAIT}Quota 'CPUS_ALL_REGIONS' exceeded.  Limit: 207.0 globally.",
+        "stop",
+    ),
     "permission": (
         f"{CREATE}Error 403: Required 'compute.instances.create' permission for "
         "'projects/proj/zones/us-central1-a/instances/mayfly-err', forbidden",
