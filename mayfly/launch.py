@@ -103,6 +103,7 @@ class Launch(Lookout):
         if not hours:
             return Verdict("next_zone", (), "too little of its time or money is left for it", True)
         self.engine.set_config(self.session, {**self.keys, **rung_keys(rung, hours)})
+        before = self.inserts(rung.place)
         status, said = self.engine.up(self.session, self.tell)
         if status == 0:
             return None
@@ -116,7 +117,7 @@ class Launch(Lookout):
                 "Pulumi's own words are above; no VM was made.",
                 f"Try: what they say, then: mayfly up --session {self.session}",
             )
-        return self.classified(rung.place, began, refused)
+        return self.classified(rung.place, before, refused)
 
     def in_state(self) -> str:
         """The numeric id of the VM in the stack's state; "" without one."""
@@ -140,7 +141,7 @@ class Launch(Lookout):
 
     def _made_but(self, rung: Rung, vm_id: str, began: float) -> Verdict:
         """The VM was made, and `up` failed all the same: preempted, or it does not serve."""
-        told = self.operations(f"targetId={vm_id}")
+        told = self.operations(f"targetId={vm_id}") or []
         if not any(op.get("operationType") in TAKEN for op in told):
             raise self._does_not_serve(rung.place.zone)
         made = [op for op in told if op.get("operationType") == "insert" and op.get("endTime")]

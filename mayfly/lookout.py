@@ -1,7 +1,7 @@
 """What Google says of one session's VMs: whose they are, why one was refused, how one ended."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,6 @@ from mayfly.ladder.rungs import Place, Rung
 from mayfly.ladder.walk import Found
 from mayfly.launch_words import billed
 
-CLOCKS_DIFFER_S = 120.0
-"""How far this machine's clock may be from Google's."""
 GONE_WITHIN_S, LOOK_EVERY_S = 300.0, 2.0
 TAKEN = {"compute.instances.preempted", "compute.instances.hostError"}
 """Ends of a VM that nobody here wanted."""
@@ -74,37 +72,41 @@ class Lookout:
             return "taken"
         return "ended" if told - {"insert"} else "unknown"  # the list may lag
 
-    def classified(self, place: Place, began: float, said: str) -> Verdict:
-        """By the zone operation, which alone holds code and zones; else by Pulumi's text."""
+    def inserts(self, place: Place) -> dict[str, dict[str, Any]] | None:
+        """Google's operations that made or should have made this VM there, old ones too, by name.
+
+        None where Google does not say.
+        """
+        target = f"targetLink eq .*/zones/{place.zone}/instances/{self.vm_name}"
+        listed = self.operations(target)
+        if listed is None:
+            return None
+        return {str(op["name"]): op for op in listed if op.get("operationType") == "insert"}
+
+    def classified(self, place: Place, before: Collection[str] | None, said: str) -> Verdict:
+        """By the zone operation, which alone holds code and zones; else by Pulumi's text.
+
+        before: the `inserts` of earlier attempts, whose errors say nothing of this one.
+        """
         by_text = classify(said)
-        error = self._operation_error(place, began)
-        if error is None:
+        listed = None if before is None else self.inserts(place)
+        if before is None or listed is None:
             return by_text
-        verdict = classify({"error": error})
+        failed = [op for name, op in listed.items() if name not in before and op.get("error")]
+        if not failed:
+            return by_text
+        newest = max(failed, key=lambda op: vms.seconds(str(op["insertTime"])))
+        verdict = classify({"error": newest["error"]})
         zones = verdict.zones or (by_text.zones if verdict.action == "next_zone" else ())
         return Verdict(verdict.action, zones, verdict.reason, verdict.lasting)
 
-    def _operation_error(self, place: Place, began: float) -> Mapping[str, Any] | None:
-        """The newest failed insert of this VM in this zone since then; None if there is none, or
-        Google does not say now: Pulumi's text must do."""
-        target = f"targetLink eq .*/zones/{place.zone}/instances/{self.vm_name}"
-        inserts = [
-            op
-            for op in self.operations(target)
-            if op.get("operationType") == "insert"
-            and op.get("error")
-            and vms.seconds(str(op["insertTime"])) > began - CLOCKS_DIFFER_S
-        ]
-        newest = max(inserts, key=lambda op: vms.seconds(str(op["insertTime"])), default=None)
-        return newest["error"] if newest else None
-
-    def operations(self, filter: str) -> list[dict[str, Any]]:
-        """Zone operations; none where Google does not say, which is told."""
+    def operations(self, filter: str) -> list[dict[str, Any]] | None:
+        """Zone operations; None where Google does not say, which is told."""
         try:
             return list(self.cloud.compute.operations(filter))
         except CloudError as error:
-            self.tell(f"the operation cannot be read, going by Pulumi's words: {error.message}")
-            return []
+            self.tell(f"operations cannot be read, going by Pulumi's words: {error.message}")
+            return None
 
     def delete(self, vm: vms.Vm) -> None:
         """Delete one VM of ours, by its number: another under its name is safe."""

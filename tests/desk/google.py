@@ -29,12 +29,14 @@ class Google:
     quotas: quotaInfos. refuse_writes: why nobody may write.
     may_list: False hides what is not there behind a 403, as Cloud Storage does.
     before_write: what happens just before each of the next uploads.
+    to_come: operations, the next of which is there once they have been listed.
     """
 
     instances: dict[str, dict[str, Any]] = field(default_factory=dict)
     claims: dict[str, dict[str, str]] = field(default_factory=dict)
     serial: dict[str, str] = field(default_factory=dict)
     operations: list[dict[str, Any]] = field(default_factory=list)
+    to_come: list[dict[str, Any]] = field(default_factory=list)
     disks: list[dict[str, Any]] = field(default_factory=list)
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
@@ -93,7 +95,9 @@ class Google:
         if "aggregated" in words:
             kind = words[-1]
             ours = [i for i in self.instances.values() if "mayfly" in i["labels"]]
-            found = {"instances": ours, "disks": self.disks}.get(kind, self.operations)
+            found = {"instances": ours, "disks": self.disks}.get(kind, [*self.operations])
+            if kind == "operations" and self.to_come:
+                self.operations.append(self.to_come.pop(0))
             return 200, {"items": {f"zones/{ZONE}": {kind: found}}}
         if words[0] == "quotas":
             return 200, {"quotaInfos": self.quotas}

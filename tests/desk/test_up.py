@@ -55,6 +55,7 @@ def test_up_walks_on_when_a_zone_has_no_room(seeded, checkout, pulumi, capfd):
 def insert(zone: str, code: str, at: float, **metadatas: str) -> dict[str, Any]:
     details = [{"errorInfo": {"reason": "resource_availability", "metadatas": metadatas}}]
     return {
+        "name": f"operation-{code}",
         "operationType": "insert",
         "insertTime": stamp(at),
         "targetLink": f"https://x/projects/p/zones/{zone}/instances/mayfly-dev",
@@ -63,14 +64,11 @@ def insert(zone: str, code: str, at: float, **metadatas: str) -> dict[str, Any]:
 
 
 def test_up_goes_by_the_zone_operation_when_pulumi_says_less(seeded, checkout, pulumi, capfd):
-    """Code and `zonesAvailable` are in the operation only; one of yesterday does not count."""
+    """Code and `zonesAvailable` are in the operation only; an earlier one does not count."""
     now = time.time()
-    seeded.operations = [
-        insert("us-central1-a", "QUOTA_EXCEEDED", now - 86400),
-        insert(
-            "us-central1-a", "ZONE_RESOURCE_POOL_EXHAUSTED", now, zonesAvailable="us-central1-c"
-        ),
-    ]
+    seeded.operations = [insert("us-central1-a", "QUOTA_EXCEEDED", now)]
+    code = "ZONE_RESOURCE_POOL_EXHAUSTED"
+    seeded.to_come = [insert("us-central1-a", code, now, zonesAvailable="us-central1-c")]
     pulumi.up({"says": VM_FAILED.format("it did not work"), "status": 1}, {"state": ["7"]})
 
     assert up("--yes", "--json") == 0
