@@ -5,13 +5,15 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Without bytecode, each engine that a test starts compiles the Google SDK again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The first Python that is new enough: on some systems `python3` is not.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
   if "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo "$$p"; break; fi; done)
 
-# A file's tests stay together: they share what is expensive to start.
-WORKERS := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A file's tests stay together: they share what is expensive to start. Many only wait: three keep two cores busy.
+WORKERS := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup engine demo test faults check lock
 

@@ -17,7 +17,7 @@ from tests.running import running
 
 PYTHON = rootfs.PYTHON
 KERNEL = "import sys; sys.path.insert(0, '/.machine/lib'); import kernel; "
-LIMIT_S = 20
+LIMIT_S = 60
 
 
 def finished(machine):

@@ -12,8 +12,9 @@ from tests.page import crew
 from tests.page.crew import Stage
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Not longer than a file: until it ends, Playwright holds this thread's event loop."""
     with crew.browsing() as found:
         yield found
 

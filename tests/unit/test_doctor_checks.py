@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 import time
 from dataclasses import replace
 from typing import Any
@@ -280,7 +281,7 @@ def test_old_lock_of_another_machine_is_left_behind():
     """The reaper's own rule: no `up` takes an hour."""
     (found,) = state.judge_locks(SITE, lock(3700, None))
 
-    assert "ann@desk, 6" in found.found
+    assert re.search(r"ann@desk, \d+ min ago", found.found)
     assert found.subject.startswith(".pulumi/locks/organization/mayfly/dev/")
 
 

@@ -161,6 +161,7 @@ def world(tmp_path, monkeypatch):
     google, vllm = FakeGoogle(tmp_path / "buckets"), FakeVllm()
     for name, value in google.environment().items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("startup.cloud._token", ("", 0.0))  # of another test's Google
     monkeypatch.setenv("MAYFLY_ROOT", str(tmp_path / "root"))
     monkeypatch.setattr("startup.probes.METRICS_TIMEOUT_S", 0.3)
     made = World(tmp_path / "root", google, vllm)
