@@ -14,9 +14,9 @@ import typer.core
 
 from mayfly import completion
 from mayfly.commands import checking, launching, planning, preparing, spending
+from mayfly.commands.options import Json
 from mayfly.errors import FailedError, MayflyError
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Session = Annotated[
     str,
     typer.Argument(

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from mayfly.commands.options import Json
+
 app = typer.Typer()
 
 
@@ -20,9 +22,7 @@ def doctor(
         bool, typer.Option("--fix", help="Mend what is safe to mend, after asking.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Say what is wrong, what it means and what to paste. Exit 3 where something is."""
     from mayfly.commands import doctor as command

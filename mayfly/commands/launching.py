@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from mayfly import completion
+from mayfly.commands.options import Json
 from mayfly.config import SHIPPED_SESSION
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Commas = Annotated[str, typer.Option(show_default=False, help="With commas; else all.")]
 Usd = Annotated[float | None, typer.Option(show_default=False, help="USD; else no limit.")]
 

@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from mayfly import completion
+from mayfly.commands.options import Json
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Machine = Annotated[str, typer.Option(help="Machine type; else the profile's first.")]
 Profile = Annotated[
     str, typer.Argument(help="A profile's name.", autocompletion=completion.profiles)

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from mayfly import completion
+from mayfly.break_even import API_USD_IN, API_USD_OUT
+from mayfly.commands.options import Json
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Place = Annotated[str, typer.Option(help="With --break-even; else the profile's first.")]
 
 app = typer.Typer()
@@ -26,8 +27,10 @@ def cost(
     machine: Place = "",
     zone: Place = "",
     provisioning: Annotated[str, typer.Option(help="spot | flex-start | on-demand")] = "spot",
-    api_in: Annotated[float, typer.Option(help="The API's USD for a million, read.")] = 2.0,
-    api_out: Annotated[float, typer.Option(help="The API's USD for a million, written.")] = 12.0,
+    api_in: Annotated[float, typer.Option(help="The API's USD for a million, read.")] = API_USD_IN,
+    api_out: Annotated[
+        float, typer.Option(help="The API's USD for a million, written.")
+    ] = API_USD_OUT,
 ) -> None:
     """Show what every VM that is gone has cost: by session, user, profile and month."""
     if break_even:
