@@ -158,18 +158,18 @@ def parse_look(claim: str) -> Look:
 def lease(cloud: Cloud, vm: Vm) -> idle.Lease | None:
     """The lease that holds this VM or held it; None when there is none that can be read."""
     bucket = vm.settings.get("state_bucket")
-    blob = lease_object(cloud, str(bucket), vm.session) if bucket else None
+    blob = lease_object(cloud, str(bucket), names.lease(vm.session)) if bucket else None
     found = idle.parse_lease(blob.data) if blob is not None else None
     return found if found is not None and found.holds(vm.id) else None
 
 
-def lease_object(cloud: Cloud, bucket: str, session: str) -> Blob | None:
-    """A session's lease as it lies there; None when there is none.
+def lease_object(cloud: Cloud, bucket: str, name: str) -> Blob | None:
+    """A lease or a watch as it lies there; None when there is none.
 
     Without the right to list, which members lack, Cloud Storage answers 403 for what is not there.
     """
     try:
-        return cloud.storage.get(bucket, names.lease(session))
+        return cloud.storage.get(bucket, name)
     except CloudError as error:
         if error.status != FORBIDDEN or error.denied:
             raise

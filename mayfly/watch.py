@@ -9,27 +9,20 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from mayfly import idle, names
-from mayfly.cloud import Cloud, CloudError
+from mayfly import idle, names, vms
+from mayfly.cloud import Blob, Cloud
 from mayfly.errors import FailedError, RefusedError
-from mayfly.vms import FORBIDDEN
 
 RENEW_S = idle.WATCH_S / 3
 JOIN_S = 10.0
 
 
 def held(cloud: Cloud, bucket: str, session: str) -> idle.Lease | None:
-    """The session's watch, if somebody renews it.
+    """The session's watch, if somebody renews it."""
+    return fresh(vms.lease_object(cloud, bucket, names.watch(session)))
 
-    None, too, for a member without the right to list: Cloud Storage answers 403 for what is not
-    there.
-    """
-    try:
-        blob = cloud.storage.get(bucket, names.watch(session))
-    except CloudError as error:
-        if error.status != FORBIDDEN or error.denied:
-            raise
-        return None
+
+def fresh(blob: Blob | None) -> idle.Lease | None:
     found = idle.parse_lease(blob.data) if blob is not None else None
     return found if found is not None and found.is_fresh(time.time()) else None
 
@@ -50,9 +43,9 @@ class Watch:
 
     def __enter__(self) -> "Watch":
         """RefusedError where somebody watches already."""
-        blob = self._cloud.storage.get(self._bucket, names.watch(self._session))
+        blob = vms.lease_object(self._cloud, self._bucket, names.watch(self._session))
         self._generation = blob.generation if blob is not None else 0
-        there = held(self._cloud, self._bucket, self._session) if blob is not None else None
+        there = fresh(blob)
         if there is not None or not self._write():
             raise RefusedError(
                 f"{there.by if there else 'Somebody'} watches {self._session} already.",

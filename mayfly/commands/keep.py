@@ -77,7 +77,7 @@ def write(cloud: Cloud, vm: vms.Vm, until: int) -> idle.Lease:
     """The lease that holds from now on: this one, or a longer one that is there already."""
     body = {"until": idle.rfc3339(until), "by": user(), "vm_id": vm.id}
     for _ in range(TRIES):
-        blob = vms.lease_object(cloud, bucket(vm), vm.session)
+        blob = vms.lease_object(cloud, bucket(vm), names.lease(vm.session))
         there = idle.parse_lease(blob.data) if blob else None
         if there is not None and there.holds(vm.id) and there.until >= until:
             return there  # nobody's lease is cut short by another's
