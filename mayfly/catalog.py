@@ -5,7 +5,6 @@ here only where each of its parts has exactly one SKU; nothing is guessed. Bundl
 in it. Spot is left to the price history, which prices the whole VM.
 """
 
-import datetime
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -14,7 +13,7 @@ from mayfly import pricing
 from mayfly.advice import usd
 from mayfly.cloud import Cloud
 from mayfly.machines import MACHINES, region_of
-from mayfly.pricing import Rate
+from mayfly.pricing import Rate, utc_today
 
 COMPUTE = "services/6F81-5844-456A"
 PAGE = 5000
@@ -48,7 +47,7 @@ def on_demand(cloud: Cloud, machine: str, zone: str) -> Rate | None:
     return Rate(
         usd_per_h=round(total, 4),
         source=SOURCE,
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        date=utc_today().isoformat(),
         place=region,
         machine=machine,
         provisioning="on-demand",

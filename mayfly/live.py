@@ -1,11 +1,9 @@
 """What Google says that a machine costs now, as rates with their source and the day."""
 
-import datetime
-
 from mayfly import advice, catalog
 from mayfly.advice import Advice
 from mayfly.cloud import Cloud, CloudError
-from mayfly.pricing import Rate
+from mayfly.pricing import Rate, utc_today
 
 
 def rate(cloud: Cloud, machine: str, zone: str, provisioning: str) -> Rate | None:
@@ -33,7 +31,7 @@ def spot_rate(machine: str, one: Advice, project: str) -> Rate:
     return Rate(
         usd_per_h=one.usd_per_h,
         source=f"Google's price history in project {project}{since}",
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        date=utc_today().isoformat(),
         place=one.zone,
         machine=machine,
         provisioning="spot",

@@ -17,15 +17,11 @@ from mayfly.fit import GIB, FitError
 from mayfly.machines import GPU_MACHINES, GPUS, MACHINES, MachineType
 from mayfly.modes import MODES, Choice, Limits, frontier
 from mayfly.plan_price import price
-from mayfly.pricing import Rate
+from mayfly.pricing import Rate, utc_today
 from mayfly.profile import Profile
 
 DEFAULT_HOURS = float(str(KEYS["maxHours"]))
 DEFAULT_MODE = str(KEYS["mode"])
-
-
-def utc_today() -> datetime.date:
-    return datetime.datetime.now(datetime.UTC).date()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,14 @@ import yaml
 
 from mayfly import names
 from mayfly.errors import WrongInputError
+from mayfly.machines import region_of
 
 TABLE = Path(__file__).with_name("rates.yaml")
 OLD_AFTER_DAYS = 30
+
+
+def utc_today() -> datetime.date:
+    return datetime.datetime.now(datetime.UTC).date()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +78,7 @@ def known(
         rate
         for rate in (shipped() if rates is None else rates)
         if (rate.machine, rate.provisioning) == (machine, provisioning)
-        and rate.place in (zone, zone.rpartition("-")[0])
+        and rate.place in (zone, region_of(zone))
     ]
     return sorted(found, key=lambda rate: rate.usd_per_h)
 

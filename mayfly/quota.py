@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mayfly.machines import MachineType
+from mayfly.machines import MachineType, region_of
 
 SERVICE = "compute.googleapis.com"
 UNLIMITED = -1
@@ -152,7 +152,7 @@ def check(limits: Limits, machine: MachineType, provisioning: str, region: str) 
 
 def regions(machine: MachineType) -> tuple[str, ...]:
     """Where a machine is offered, in the order of its zones."""
-    return tuple(dict.fromkeys(zone.rpartition("-")[0] for zone in machine.zones))
+    return tuple(dict.fromkeys(region_of(zone) for zone in machine.zones))
 
 
 def shown(value: int | None) -> str:

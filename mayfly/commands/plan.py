@@ -14,8 +14,8 @@ from mayfly.errors import RefusedError, WrongInputError
 from mayfly.fit import KvType
 from mayfly.machines import GPU_MACHINES, MACHINES, MachineType
 from mayfly.modes import MODES, Limits, Wish
-from mayfly.plan import DEFAULT_HOURS, DEFAULT_MODE, Ask, every_fit, plan, utc_today
-from mayfly.pricing import Rate
+from mayfly.plan import DEFAULT_HOURS, DEFAULT_MODE, Ask, every_fit, plan
+from mayfly.pricing import Rate, utc_today
 from mayfly.problems import NOTHING_DONE, one_of
 
 KV_TYPES = ("auto", "bf16", "fp8")

@@ -1,6 +1,5 @@
 """`mayfly status`: what there is, what it does, when it ends by itself, what it costs."""
 
-import datetime
 import json
 import time
 from collections.abc import Iterator
@@ -127,13 +126,9 @@ def old_rate(usd_per_h: float | None, source: object, date: object) -> str:
     if usd_per_h is None or not isinstance(date, str):
         return ""
     try:
-        return pricing.age_warning(usd_per_h, vms.printable(str(source)), date, today())
+        return pricing.age_warning(usd_per_h, vms.printable(str(source)), date, pricing.utc_today())
     except ValueError:
         return ""
-
-
-def today() -> datetime.date:
-    return datetime.datetime.now(datetime.UTC).date()
 
 
 def stage(each: timeline.Stage) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from mayfly.cloud import Cloud, CloudError
 from mayfly.config import SHIPPED_SESSION
 from mayfly.errors import FailedError
 from mayfly.machines import MACHINES, region_of
+from mayfly.pricing import utc_today
 from mayfly.profile import Profile, load
 from mayfly.project import Project
 from mayfly.setup.look import or_off
@@ -95,7 +96,7 @@ def survey(checkout: Project, profile: str) -> Site:
         zone=zone if zone in zones else next(iter(zones), ""),
         provisioning=str(session.get("mayfly:provisioning") or "spot"),
         regions=tuple(map(str, regions)) if isinstance(regions, list) else (),
-        today=datetime.datetime.now(datetime.UTC).date(),
+        today=utc_today(),
     )
 
 

@@ -8,8 +8,8 @@ from mayfly import pricing
 from mayfly.config import KEYS
 from mayfly.fit import FitError
 from mayfly.machines import MACHINES, region_of
-from mayfly.plan import DEFAULT_HOURS, DEFAULT_MODE, utc_today
-from mayfly.pricing import Rate
+from mayfly.plan import DEFAULT_HOURS, DEFAULT_MODE
+from mayfly.pricing import Rate, utc_today
 from mayfly.profile import Profile
 
 EGRESS_USD_PER_GB = 0.02
