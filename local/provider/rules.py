@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-GCE_NAME = re.compile(r"^(?:[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?)$")
 BUCKET_LABEL = re.compile(r"^[a-z0-9_-]{1,63}$")
 ROTATION = re.compile(r"^([0-9]+(?:\.[0-9]{1,9})?)s$")
 MEMBER = re.compile(r"^[^:]+:.+$")

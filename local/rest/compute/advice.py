@@ -21,7 +21,6 @@ PRICES = 12
 PRICE_DAYS = 30
 SPOT = "SPOT"
 LIMIT = 1000
-LIKELY = 0.7
 
 
 @method("advice.capacity")
