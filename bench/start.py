@@ -10,7 +10,8 @@ CASES.json: a list of {"name", "load_format", "flags": [more of vLLM's], "format
 --load-format that serve.py gives, "caches": "cold" | "warm" | "restored", "arrive": {"after_s",
 "over_s"}: shards appear at a steady rate from the start on, "model": folder below ROOT instead of
 the weights, "env": {}, "until": a mark at which it ends, "check": true, "watch": the watchdog's
-idle limit in seconds, "limit_s"}.
+idle limit in seconds, "then": [a command to run while the server answers; {root}, {out} and
+{python} are filled in], "limit_s"}.
 DIR/results.jsonl gets a line a case, DIR/<name>.log the engine's log with seconds since the start.
 Seconds in "marks" are from the start of the process to the first line that says so.
 """
@@ -18,19 +19,15 @@ Seconds in "marks" are from the start of the process to the first line that says
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import json
 import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench import start_watch  # noqa: E402
+from bench.start_server import Arrival, Server  # noqa: E402
 from mayfly import profile as profiles  # noqa: E402
 from startup import serve  # noqa: E402
 
@@ -46,21 +44,6 @@ MODEL = "kimi-k2.5"
 MACHINE = "a3-highgpu-8g"
 KEY = "key-of-a-measurement-only"
 OWN_PATHS = ("/opt/mayfly", "/var/cache/mayfly", "/mnt/mayfly", "/run/mayfly")
-
-# The engine's own words (vLLM 0.24.0): when they come, and the figure in them.
-MARKS = {
-    "engine": r"\(EngineCore",
-    "worker": r"\(Worker",
-    "load_begins": r"Starting to load model",
-    "weights": r"Loading weights took ([\d.]+) s",
-    "model": r"Model loading took [\d.]+ GiB memory and ([\d.]+) s",
-    "compiled": r"torch\.compile took ([\d.]+) s",
-    "graphs": r"Graph capturing finished in ([\d.]+) s",
-    "engine_ready": r"init engine \(.*?\) took ([\d.]+) s",
-    "listening": r"Application startup complete",
-    "shards_waited": r"all groups loaded: waited ([\d.]+) s",
-    "shards_loaded": r"all groups loaded: .* loaded ([\d.]+) s",
-}
 
 
 def unit_environment(root: Path) -> tuple[dict[str, str], list[str]]:
@@ -167,107 +150,6 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-class Arrival:
-    """Moves the shards aside, then back one by one, as a pull would let them appear."""
-
-    def __init__(self, root: Path, plan: dict[str, float]) -> None:
-        self._to = root / "mnt/mayfly/weights"
-        self._from = root / "mnt/mayfly/arriving"
-        self._from.mkdir(exist_ok=True)
-        self._plan = plan
-        self.last_s: float | None = None
-        self._shards = sorted(path.name for path in self._to.glob("*.safetensors"))
-        for name in self._shards:
-            (self._to / name).rename(self._from / name)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def _run(self) -> None:
-        began = time.monotonic()
-        sizes = [(self._from / name).stat().st_size for name in self._shards]
-        moved = 0
-        for name, size in zip(self._shards, sizes, strict=True):
-            moved += size
-            due_s = self._plan["after_s"] + self._plan["over_s"] * moved / sum(sizes)
-            time.sleep(max(0.0, began + due_s - time.monotonic()))
-            (self._from / name).rename(self._to / name)
-        self.last_s = round(time.monotonic() - began, 2)
-
-    def restore(self) -> None:
-        """All shards in their place, whatever happened."""
-        self._thread.join(timeout=self._plan["after_s"] + self._plan["over_s"] + 30)
-        for path in list(self._from.glob("*.safetensors")):
-            path.rename(self._to / path.name)
-
-
-class Server:
-    """One vLLM with all its processes; its log is read as it comes."""
-
-    def __init__(self, command: list[str], env: dict[str, str], log: Path) -> None:
-        """env: also says where the unit's working directory is."""
-        self.marks: dict[str, float] = {}
-        self.figures: dict[str, float] = {}
-        self.last: list[str] = []
-        self._log = log.open("w")
-        self.began = time.monotonic()
-        self.process = subprocess.Popen(
-            command,
-            cwd=Path(env["MAYFLY_ROOT"]) / "opt/mayfly",
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def elapsed_s(self) -> float:
-        return round(time.monotonic() - self.began, 2)
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            at = self.elapsed_s()
-            self._log.write(f"{at:8.2f} {line}")
-            self._log.flush()
-            self.marks.setdefault("first_line", at)
-            self.last = [*self.last[-7:], line.rstrip()]
-            for name, pattern in MARKS.items():
-                if name not in self.marks and (hit := re.search(pattern, line)):
-                    self.marks[name] = at
-                    if hit.groups():
-                        self.figures[f"{name}_took_s"] = float(hit.group(1))
-
-    def wait_mark(self, mark: str, limit_s: float) -> bool:
-        while self.elapsed_s() < limit_s and self.process.poll() is None:
-            if mark in self.marks:
-                return True
-            time.sleep(0.1)
-        return False
-
-    def wait_healthy(self, limit_s: float) -> bool:
-        while self.elapsed_s() < limit_s and self.process.poll() is None:
-            with contextlib.suppress(OSError):
-                url = f"http://127.0.0.1:{PORT}/health"
-                if urllib.request.urlopen(url, timeout=2).status == 200:
-                    self.marks["healthy"] = self.elapsed_s()
-                    return True
-            time.sleep(0.1)
-        return False
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self._reader.join(timeout=5)
-        self._log.close()
-
-
 def command_of(case: dict[str, Any], env: dict[str, str], root: Path) -> list[str]:
     os.environ["MAYFLY_ROOT"] = str(root)  # startup.paths reads it
     command = serve.argv(env)
@@ -297,13 +179,13 @@ def run_case(case: dict[str, Any], root: Path, out: Path) -> dict[str, Any]:
         limit_s = case.get("limit_s", 280)
         if "until" in case:
             result["ok"] = server.wait_mark(case["until"], limit_s)
-        elif server.wait_healthy(limit_s):
+        elif server.wait_healthy(PORT, limit_s):
             result["ok"] = True
             result["answer"] = start_watch.answer(PORT, MODEL, KEY)
             result["first_answer_s"] = server.elapsed_s()
-            result |= more(case, env, root)
+            result |= more(case, env, root, out)
     except Exception as error:
-        result["error"] = repr(error)
+        result |= {"ok": False, "error": repr(error)}
     finally:
         if server is not None:
             server.kill()
@@ -318,15 +200,35 @@ def run_case(case: dict[str, Any], root: Path, out: Path) -> dict[str, Any]:
     return result
 
 
-def more(case: dict[str, Any], env: dict[str, str], root: Path) -> dict[str, Any]:
+def more(case: dict[str, Any], env: dict[str, str], root: Path, out: Path) -> dict[str, Any]:
     """What a case wants to know of a server that answers."""
     found: dict[str, Any] = {}
+    if "then" in case:
+        found["then"] = then(case, root, out)
     if case.get("check"):
         found["check"] = start_watch.check(env)
     if case.get("watch"):
         ask = functools.partial(start_watch.ask, PORT, MODEL, KEY)
         found["watch"] = start_watch.watch(root, ask, PORT, float(case["watch"]))
     return found
+
+
+def then(case: dict[str, Any], root: Path, out: Path) -> dict[str, Any]:
+    """Run a command of this checkout beside the server, as a user's client would."""
+    words = [word.format(root=root, out=out, python=sys.executable) for word in case["then"]]
+    client = {"OPENAI_BASE_URL": f"http://127.0.0.1:{PORT}/v1", "OPENAI_API_KEY": KEY}
+    with (out / f"{case['name']}-then.log").open("w") as log:
+        done = subprocess.run(
+            words,
+            cwd=ROOT,
+            env={**os.environ, **client},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            check=False,
+            timeout=case.get("then_limit_s", 240),
+        )
+    return {"argv": words, "exit": done.returncode}
 
 
 def wait_gpu_free(limit_s: float = 30.0) -> None:

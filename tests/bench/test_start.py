@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import checkpoint, start
+from bench import checkpoint, start, start_server
 from tests.bench.test_checkpoint import SMALL
 from tests.conftest import ROOT
 from tests.machine.vllm_server import HOST, WHEELS, free_port
@@ -41,7 +41,7 @@ def test_shards_come_back_one_by_one_when_they_arrive(tmp_path):
     for number, size in enumerate((100, 300)):
         (weights / f"{number}.safetensors").write_bytes(b"x" * size)
 
-    arrival = start.Arrival(tmp_path, {"after_s": 0.0, "over_s": 0.4})
+    arrival = start_server.Arrival(tmp_path, {"after_s": 0.0, "over_s": 0.4})
     assert list(weights.iterdir()) == []
     arrival.start()
     arrival.restore()
@@ -63,9 +63,10 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     stub.parent.mkdir()
     stub.write_text("#!/bin/sh\necho 0\n")
     stub.chmod(0o755)
+    asking = ["{python}", "-c", "import os; print(os.environ['OPENAI_BASE_URL'], '{root}')"]
     cases = [
         {"name": "good", "load_format": "safetensors", "watch": 2, "check": True},
-        {"name": "restored", "load_format": "safetensors", "caches": "restored"},
+        {"name": "restored", "load_format": "safetensors", "caches": "restored", "then": asking},
         {"name": "bad", "load_format": "safetensors", "flags": ["--no-such-flag"]},
         {"name": "cut", "load_format": "safetensors", "until": "load_begins"},
     ]
@@ -133,6 +134,18 @@ def test_caches_go_through_the_archive_when_restored(measured):
     assert caches["archive_bytes"] > 0
     assert caches["unpack_s"] > 0
     assert caches["bytes"] >= len("code")
+
+
+def test_command_runs_beside_the_server_when_a_case_names_one(measured):
+    """So is our benchmark held to vLLM's own: one server, both clients."""
+    then = measured[1]["then"]
+
+    assert then["exit"] == 0
+    assert measured[0].get("then") is None
+    root = measured[1]["argv"][2].removesuffix("/mnt/mayfly/weights")
+    said = (Path(root).parent / "out/restored-then.log").read_text()
+    assert said.startswith("http://127.0.0.1:")
+    assert said.split()[1] == root
 
 
 def test_start_says_why_when_the_server_dies(measured):
