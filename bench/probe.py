@@ -6,8 +6,7 @@
 CASES.json: a list of {"name", "llm": {arguments of vllm.LLM}, "decode": [batch...],
 "prefill": [tokens...], "decode_at": [tokens...], "env": {...}, "layers": n, "limit_s": n}.
 With --profiles each profile's own plan is the case, as in `mayfly probe`, but needing neither typer
-nor rich. DIR/results.jsonl gets one line a case, DIR/<name>.log the engine's own log. `decode_at`
-needs prefix caching, else two long prefills drown what it measures.
+nor rich. DIR/results.jsonl gets one line a case, DIR/<name>.log the engine's own log.
 What a rank leaves out: see mayfly/rank.py.
 """
 
@@ -26,7 +25,7 @@ from mayfly.rank import rank_config  # noqa: E402
 
 
 def case_of(raw: dict[str, Any], config: dict[str, Any], tp: int) -> probe.Case:
-    """A case of the file with the rank it is about; ValueError for an unknown key."""
+    """A case of the file with the rank it is about; ValueError where it cannot be measured."""
     wanted = {key: value for key, value in raw.items() if key != "layers"}
     rank = rank_config(config, tp)
     if raw.get("layers"):
@@ -36,12 +35,18 @@ def case_of(raw: dict[str, Any], config: dict[str, Any], tp: int) -> probe.Case:
     unknown = set(wanted) - set(probe.Case.__dataclass_fields__)
     if unknown:
         raise ValueError(f"case {raw.get('name')}: no such key: {', '.join(sorted(unknown))}")
+    if wanted["decode_at"] and raw["llm"].get("enable_prefix_caching") is False:
+        # Each run would prefill anew, and that noise drowns what is measured.
+        raise ValueError(f"case {raw.get('name')}: decode_at needs enable_prefix_caching")
     return probe.Case(config=rank, **wanted)
 
 
 def of_cases(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     config = json.loads(options.config.read_text())
-    cases = json.loads(options.cases.read_text())
+    only = options.only.split(",") if options.only else None
+    cases = [
+        raw for raw in json.loads(options.cases.read_text()) if not only or raw["name"] in only
+    ]
     for raw, case in [(raw, case_of(raw, config, options.tp)) for raw in cases]:
         yield {"case": raw, **probe.run(case, sys.executable, options.out)}
 
@@ -67,6 +72,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--tp", type=int)
     parser.add_argument("--cases", type=Path)
+    parser.add_argument("--only", help="with --cases: names, comma between them")
     parser.add_argument("--profiles", help="names, comma between them")
     parser.add_argument("--machine", help="with --profiles; else each profile's first")
     parser.add_argument("--mode", default="fast", help="with --profiles")

@@ -130,7 +130,7 @@ def case_of(ask: Ask, setup: Setup) -> Case:
             "max_num_seqs": setup.seqs,
             "max_model_len": -1,  # what the cache found holds: a figure to compare, not to refuse
             "disable_log_stats": True,
-            "enable_prefix_caching": False,
+            "enable_prefix_caching": True,  # as `vllm serve` does
             **({"kv_cache_dtype": "bfloat16"} if kv_type else {}),
         },
         decode=tuple(batch for batch in ask.batches if batch <= setup.seqs),

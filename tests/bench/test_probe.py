@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import probe
 from mayfly.probe import read_log
 from tests.conftest import ROOT
 
@@ -217,13 +218,8 @@ def test_bench_writes_a_line_a_profile_when_several_are_asked_for(site, tmp_path
 
 def test_bench_runs_a_file_of_cases_with_fewer_layers_when_asked(site, tmp_path):
     """Fewer layers let a long context fit one GPU."""
-    cases = tmp_path / "cases.json"
-    cases.write_text(json.dumps([{"name": "few", "llm": {"max_num_seqs": 8}, "layers": 20}]))
-    config = ROOT / "profiles/configs/kimi-k2.5.json"
-    done = bench(
-        site(),
-        *("--config", str(config), "--tp", "8", "--cases", str(cases), "--out", str(tmp_path)),
-    )
+    few = {"name": "few", "llm": {"max_num_seqs": 8}, "layers": 20}
+    done = bench(site(), *cases_file(tmp_path, few))
 
     assert done.returncode == 0, done.stderr
     (line,) = (tmp_path / "results.jsonl").read_text().splitlines()
@@ -233,13 +229,44 @@ def test_bench_runs_a_file_of_cases_with_fewer_layers_when_asked(site, tmp_path)
 
 def test_bench_names_the_key_when_a_case_has_an_unknown_one(site, tmp_path):
     """A typo would quietly measure something else."""
-    cases = tmp_path / "cases.json"
-    cases.write_text(json.dumps([{"name": "x", "llm": {}, "decod": [1]}]))
-    config = ROOT / "profiles/configs/kimi-k2.5.json"
-    done = bench(
-        site(),
-        *("--config", str(config), "--tp", "8", "--cases", str(cases), "--out", str(tmp_path)),
-    )
+    done = bench(site(), *cases_file(tmp_path, {"name": "x", "llm": {}, "decod": [1]}))
 
     assert done.returncode == 1
     assert "no such key: decod" in done.stderr
+
+
+def cases_file(folder: Path, *cases: dict[str, object]) -> tuple[str, ...]:
+    path = folder / "cases.json"
+    path.write_text(json.dumps(cases))
+    config = ROOT / "profiles/configs/kimi-k2.5.json"
+    return "--config", str(config), "--tp", "8", "--cases", str(path), "--out", str(folder)
+
+
+def test_bench_refuses_decode_at_long_context_when_the_prompt_is_not_cached(site, tmp_path):
+    """It gave 536 tok/s once, where 90 are true."""
+    llm = {"enable_prefix_caching": False}
+    done = bench(site(), *cases_file(tmp_path, {"name": "x", "llm": llm, "decode_at": [8192]}))
+
+    assert done.returncode == 1
+    assert "decode_at needs enable_prefix_caching" in done.stderr
+    assert not (tmp_path / "results.jsonl").exists()
+
+
+def test_bench_runs_the_named_cases_only_when_asked(site, tmp_path):
+    """A machine's time may not be enough for a whole file."""
+    few = [{"name": name, "llm": {}, "decode": [1]} for name in ("first", "second")]
+    done = bench(site(), *cases_file(tmp_path, *few), "--only", "second")
+    (line,) = (tmp_path / "results.jsonl").read_text().splitlines()
+
+    assert done.returncode == 0, done.stderr
+    rates = json.loads(line)["decode batch 1"]
+    assert rates["least"] <= rates["per_request_tok_s"] <= rates["most"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "bench/cases").glob("h[12]00-*.json")))
+def test_bench_can_run_every_shipped_case_when_it_is_read(path):
+    """A typo would be found out on a rented GPU."""
+    config = json.loads((ROOT / "profiles/configs/kimi-k2.5.json").read_text())
+
+    for raw in json.loads(path.read_text()):
+        assert probe.case_of(raw, config, 8).name == raw["name"]
