@@ -1,178 +1,187 @@
 """How fast an endpoint answers: alone, and with several requests at once.
 
-    python bench/benchmark.py --rounds 3 --concurrent 2
+    python bench/benchmark.py --rounds 3 --concurrent 1,2,8,32
+    python bench/benchmark.py --max-concurrency 8,32 --requests 200 --input-tokens 512
+    python bench/benchmark.py --rate 4 --arrivals poisson --input-tokens normal:800:200
 
-Each round sends its requests together and waits for all of them. Errors are counted, never dropped;
-with any error the exit code is 1.
+Errors are counted, never dropped; with any error the exit code is 1.
 """
 
 import argparse
-import itertools
+import asyncio
 import json
+import random
 import sys
 import time
 import uuid
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from bench.client import Endpoint, EndpointError, endpoint_arguments, positive
+from bench.conditions import conditions
+from bench.drive import run_phase
+from bench.load import PROMPT, Aim, Ask, Load, asks, body, lengths, words
+from bench.stream import Chats
+from bench.table import show
 
-from bench.client import Endpoint, EndpointError, endpoint_arguments, positive, stream_chat
-from bench.stats import Sample, summary
-
-PROMPT = "Explain how a suspension bridge carries its load, step by step, in plain words."
-COLUMNS = ("mean", "p50", "p90", "p99")
-ROWS = (
-    ("tokens/s per request", "tokens_per_s"),
-    ("tokens/s per request, decode", "decode_tokens_per_s"),
-    ("time to first token (TTFT), ms", "ttft_ms"),
-    ("time per output token (TPOT), ms", "tpot_ms"),
-    ("inter-token latency (ITL), ms", "itl_ms"),
-    ("end to end, ms", "e2e_ms"),
-)
+FORMAT = 1
+FEW_WORDS, MANY_WORDS = 32, 544
 
 
-@dataclass(frozen=True, kw_only=True)
-class Load:
-    """What is sent: `rounds` rounds of `concurrent` requests of up to `max_tokens` tokens each."""
-
-    model: str
-    prompt: str
-    rounds: int
-    concurrent: int
-    max_tokens: int
+def several(text: str) -> list[int]:
+    """An argparse type: counts above zero, separated by commas."""
+    return sorted({positive(int)(word) for word in text.split(",")})
 
 
-def body(load: Load, mark: str) -> dict[str, Any]:
-    """One request. The mark comes first, so that no request hits the prefix cache of another."""
-    return {
-        "model": load.model,
-        "messages": [{"role": "user", "content": f"[{mark}] {load.prompt}"}],
-        "max_tokens": load.max_tokens,
-        "temperature": 0,
-        "ignore_eos": True,  # else the length of the answer, not the speed, is what differs
-    }
-
-
-def measure(endpoint: Endpoint, request: dict[str, Any]) -> Sample | str:
-    """One request's sample, or why there is none."""
-    try:
-        stream = stream_chat(endpoint, request)
-    except EndpointError as error:
-        return str(error)
-    tokens = int((stream.usage or {}).get("completion_tokens") or 0)
-    if not stream.arrivals_s or tokens < 1:
-        return "the stream held no token, or no usage"
-    return Sample(
-        ttft_s=stream.arrivals_s[0],
-        itl_s=tuple(b - a for a, b in itertools.pairwise(stream.arrivals_s)),
-        e2e_s=stream.arrivals_s[-1],
-        output_tokens=tokens,
-    )
-
-
-def run_phase(endpoint: Endpoint, load: Load, marks: Iterator[str]) -> dict[str, Any]:
-    """All rounds of one concurrency, in figures."""
-    results: list[Sample | str] = []
-    start = time.perf_counter()
-    with ThreadPoolExecutor(load.concurrent) as pool:
-        for _ in range(load.rounds):
-            requests = [body(load, next(marks)) for _ in range(load.concurrent)]
-            results += pool.map(lambda request: measure(endpoint, request), requests)
-    wall_s = time.perf_counter() - start
-    samples = [r for r in results if isinstance(r, Sample)]
-    errors = [r for r in results if isinstance(r, str)]
-    return {"concurrent": load.concurrent, **summary(samples, errors, wall_s)}
-
-
-def table(phase: dict[str, Any]) -> Table:
-    """One phase for people."""
-    title = f"{phase['concurrent']} at once: {phase['requests']} requests, {phase['errors']} failed"
-    out = Table("", *COLUMNS, title=title, title_justify="left")
-    for name, key in ROWS:
-        figures = phase[key]
-        cells = [f"{figures[k]:,.1f}" if figures else "-" for k in COLUMNS]
-        out.add_row(name, *cells)
-    out.add_section()
-    rate = phase["total_tokens_per_s"]
-    out.add_row("tokens/s in all", f"{rate:,.1f}" if rate is not None else "-", "", "", "")
-    return out
-
-
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Benchmark an OpenAI-compatible endpoint by streaming: alone, then N at once."
+        description="Benchmark an OpenAI-compatible endpoint by streaming."
     )
     endpoint_arguments(parser)
-    add, count = parser.add_argument, positive(int)
-    add("--rounds", type=count, default=3, help="rounds per concurrency (%(default)s)")
-    add("--concurrent", type=count, default=2, help="requests at once (%(default)s)")
-    add("--max-tokens", type=count, default=128, help="tokens per answer (%(default)s)")
-    add("--warmup", type=int, default=1, help="requests before, not counted (%(default)s)")
+    count = positive(int)
+    shape = parser.add_argument_group("the load, one of three shapes")
+    add = shape.add_argument
+    add("--rounds", type=count, default=3, help="rounds of --concurrent together (%(default)s)")
+    add("--concurrent", type=several, help="requests at once, e.g. 1,2,8; alone comes first (2)")
+    add("--max-concurrency", type=several, help="or: a new request as soon as one ends, e.g. 8,32")
+    add("--rate", type=positive(float), help="or: so many requests a second, whoever waits")
+    add("--arrivals", choices=("fixed", "poisson"), default="fixed", help="with --rate")
+    add("--requests", type=count, default=100, help="how many, not in rounds (%(default)s)")
+    add = parser.add_argument_group("the requests").add_argument
+    lengths_help = "N, uniform:LOW:HIGH or normal:MEAN:DEVIATION"
     add("--prompt", default=PROMPT, help="what is asked")
+    add("--input-tokens", type=lengths, help=f"random prompts instead: {lengths_help}")
+    tokens = ("--output-tokens", "--max-tokens")
+    add(*tokens, type=lengths, default=lengths("128"), help=f"{lengths_help} (%(default)s)")
+    add("--warmup", type=int, default=1, help="requests before, not counted (%(default)s)")
+    add("--seed", type=int, default=0, help="the same seed is the same load (%(default)s)")
+    add = parser.add_argument_group("the result").add_argument
+    add("--usd-per-hour", type=positive(float), help="what the server costs, for $ per token")
+    add("--rate-source", default="the command line", help="who says so")
+    add("--rate-date", default="", help="since when")
+    add("--out", type=Path, help="write the result as JSON there too")
     return parser.parse_args(arguments)
 
 
-def report(options: argparse.Namespace) -> dict[str, Any]:
-    """Every phase: alone first, then all at once. Raises EndpointError if it cannot begin."""
+def loads(options: argparse.Namespace, model: str) -> Iterator[Load]:
+    """One load a phase."""
+    same = {
+        "model": model,
+        "prompt": "" if options.input_tokens else options.prompt,
+        "input_tokens": options.input_tokens,
+        "output_tokens": options.output_tokens,
+        "seed": options.seed,
+        "rounds": None,
+        "rate_per_s": None,
+        "arrivals": None,
+        "requests": options.requests,
+    }
+    if options.rate:
+        more = {"rate_per_s": options.rate, "arrivals": options.arrivals}
+        for bound in options.max_concurrency or [None]:
+            yield Load(**same | more, shape="arrivals", concurrent=bound)
+    elif options.max_concurrency:
+        for bound in options.max_concurrency:
+            yield Load(**same, shape="continuous", concurrent=bound)
+    else:
+        for together in sorted({1, *(options.concurrent or [2])}):
+            more = {"rounds": options.rounds, "requests": options.rounds * together}
+            yield Load(**same | more, shape="rounds", concurrent=together)
+
+
+async def measured(endpoint: Endpoint, phases: Sequence[Load], warmup: int) -> dict[str, Any]:
+    """Every phase, after the warm-up. Raises EndpointError if it cannot begin."""
+    # Differs between runs: a second run must not be served from the first one's cache.
+    run = uuid.uuid4().hex
+    async with Chats(endpoint) as chats:
+        aim = await aimed(chats, phases[0], run) if phases[0].input_tokens else None
+        for ask in asks(replace(phases[0], requests=warmup), aim, f"{run} warm-up"):
+            await chats.stream(body(phases[0], ask), time.perf_counter())
+        figures = [
+            await run_phase(chats, load, list(asks(load, aim, f"{run} {number}")))
+            for number, load in enumerate(phases)
+        ]
+    return {"aim": vars(aim) if aim else None, "phases": figures}
+
+
+async def aimed(chats: Chats, load: Load, run: str) -> Aim:
+    """Two prompts of known numbers of words, and how many tokens the server counts in them."""
+    rng, counts = random.Random(run), []
+    for number in (FEW_WORDS, MANY_WORDS):
+        ask = Ask(prompt=words(rng, number), output_tokens=1, at_s=0)
+        stream = await chats.stream(body(load, ask), time.perf_counter())
+        counts.append((number, int((stream.usage or {}).get("prompt_tokens") or 0)))
+    try:
+        return Aim.learnt(*counts)
+    except ValueError as error:
+        raise EndpointError(f"no prompt length can be aimed at: it counts {error}") from error
+
+
+def report(options: argparse.Namespace, arguments: Sequence[str]) -> dict[str, Any]:
+    """The result: all that is needed to repeat it, and every phase. Raises EndpointError."""
     endpoint = Endpoint(options.url, options.key, options.timeout_s)
     model = options.model or endpoint.first_model()
-    # The mark differs between runs too: a second run must not be served from the first one's cache.
-    run = uuid.uuid4().hex[:8]
-    marks = (f"{run}-{i}" for i in itertools.count())
-    phases = []
-    for concurrent in sorted({1, options.concurrent}):
-        load = Load(
-            model=model,
-            prompt=options.prompt,
-            rounds=options.rounds,
-            concurrent=concurrent,
-            max_tokens=options.max_tokens,
-        )
-        if concurrent == 1:
-            warm_up(endpoint, load, marks, options.warmup)
-        phases.append(run_phase(endpoint, load, marks))
+    phases = list(loads(options, model))
+    told = conditions(endpoint, arguments)
+    found = asyncio.run(measured(endpoint, phases, options.warmup))
+    for phase in found["phases"]:
+        phase["usd_per_m_output_tokens"] = usd_per_m(phase, options.usd_per_hour)
     return {
+        "format": FORMAT,
+        **told,
         "url": options.url,
         "model": model,
-        "rounds": options.rounds,
-        "max_tokens": options.max_tokens,
-        "errors": sum(p["errors"] for p in phases),
-        "phases": phases,
+        "session": None,
+        "rate": rate(options),
+        "load": common(phases) | {"warmup": options.warmup, "aim": found["aim"]},
+        "errors": sum(p["errors"] for p in found["phases"]),
+        "phases": found["phases"],
     }
 
 
-def warm_up(endpoint: Endpoint, load: Load, marks: Iterator[str], count: int) -> None:
-    """Requests that are not counted. Raises EndpointError if one fails: nothing to measure."""
-    for _ in range(count):
-        result = measure(endpoint, body(load, next(marks)))
-        if isinstance(result, str):
-            raise EndpointError(result)
+def common(phases: Sequence[Load]) -> dict[str, Any]:
+    """What all phases have in common; where they differ, each says it itself."""
+    first, *others = [load.as_dict() for load in phases]
+    return {k: v for k, v in first.items() if all(other[k] == v for other in others)}
 
 
-def main(arguments: list[str] | None = None) -> int:
+def rate(options: argparse.Namespace) -> dict[str, Any] | None:
+    if options.usd_per_hour is None:
+        return None
+    source = {"source": options.rate_source, "date": options.rate_date or None}
+    return {"usd_per_hour": options.usd_per_hour, **source}
+
+
+def usd_per_m(phase: dict[str, Any], usd_per_hour: float | None) -> float | None:
+    """What a million generated tokens cost at this load; None without a rate, or a token."""
+    tokens_per_s = phase["total_tokens_per_s"]
+    if not usd_per_hour or not tokens_per_s:
+        return None
+    return float(round(usd_per_hour / 3600 / tokens_per_s * 1e6, 4))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """0 when every request succeeded, 1 otherwise."""
-    options = parse(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = parse(words)
     try:
-        figures = report(options)
+        result = report(options, words)
     except EndpointError as error:
         print(f"No benchmark of {options.url}: {error}", file=sys.stderr)
         print("Nothing was measured. Is the tunnel up? Run: mayfly connect", file=sys.stderr)
         return 1
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
     if options.json:
-        print(json.dumps(figures, indent=2))
+        print(json.dumps(result, indent=2))
     else:
-        console = Console()
-        console.print(f"{figures['model']} at {figures['url']}")
-        for phase in figures["phases"]:
-            console.print(table(phase))
-    for phase in figures["phases"]:
+        show(result)
+    for phase in result["phases"]:
         for message, count in phase["error_messages"].items():
             print(f"{count} x {message}", file=sys.stderr)
-    return 1 if figures["errors"] else 0
+    return 1 if result["errors"] else 0
 
 
 if __name__ == "__main__":

@@ -1,19 +1,15 @@
 """One OpenAI-compatible endpoint, as the inference test and the benchmark see it."""
 
 import argparse
-import json
 import os
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
 DEFAULT_URL = "http://127.0.0.1:8000/v1"
 CONNECT_TIMEOUT_S = 10
-# What a chunk's delta may carry of the answer; servers name the thinking either way.
-TOKEN_PARTS = ("content", "reasoning", "reasoning_content", "tool_calls")
 
 
 class EndpointError(Exception):
@@ -31,13 +27,18 @@ class Endpoint:
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
-    def call(self, method: str, path: str, **options: Any) -> requests.Response:
-        """One request; whatever status comes back is returned. Raises EndpointError.
-
-        path: below the base URL; with a leading slash, below the server's root.
-        """
+    def address(self, path: str) -> str:
+        """path: below the base URL; with a leading slash, below the server's root."""
         base = self.url.rstrip("/")
-        address = base.removesuffix("/v1") + path if path[0] == "/" else f"{base}/{path}"
+        return base.removesuffix("/v1") + path if path[0] == "/" else f"{base}/{path}"
+
+    def path(self, path: str) -> str:
+        """The same without scheme and host, as a request line has it."""
+        return urlsplit(self.address(path)).path
+
+    def call(self, method: str, path: str, **options: Any) -> requests.Response:
+        """One request; whatever status comes back is returned. Raises EndpointError."""
+        address = self.address(path)
         try:
             return requests.request(
                 method,
@@ -72,67 +73,11 @@ class Endpoint:
 
 def refusal(response: requests.Response) -> str:
     """A status and the start of its body, on one line."""
-    return f"HTTP {response.status_code}: {' '.join(response.text.split())[:200]}"
+    return f"HTTP {response.status_code}: {one_line(response.text)}"
 
 
-@dataclass
-class Stream:
-    """What one streamed chat brought. Times are seconds since the request was sent.
-
-    arrivals_s: one entry a chunk that carried text, reasoning or part of a tool call. A chunk
-    may carry several tokens, so tokens come from `usage`, never from counting chunks.
-    """
-
-    arrivals_s: list[float] = field(default_factory=list)
-    text: str = ""
-    finish_reason: str = ""
-    usage: dict[str, Any] | None = None
-
-
-def stream_chat(endpoint: Endpoint, body: dict[str, Any]) -> Stream:
-    """Stream one chat to its end. Raises EndpointError when it is refused, garbled or cut short."""
-    asked = {**body, "stream": True, "stream_options": {"include_usage": True}}
-    start = time.perf_counter()
-    response = endpoint.call("POST", "chat/completions", json=asked, stream=True)
-    with response:
-        if response.status_code != 200:
-            raise EndpointError(refusal(response))
-        stream = Stream()
-        try:
-            for event in events(response):
-                take(stream, event, time.perf_counter() - start)
-        except requests.RequestException as error:
-            raise EndpointError(f"the stream broke: {error}") from error
-    return stream
-
-
-def events(response: requests.Response) -> Iterator[dict[str, Any]]:
-    """The JSON of each server-sent event. Raises EndpointError if the final [DONE] is missing."""
-    for line in response.iter_lines(chunk_size=1):
-        if not line.startswith(b"data:"):
-            continue
-        data = line[len(b"data:") :].strip()
-        if data == b"[DONE]":
-            return
-        try:
-            event = json.loads(data)
-        except ValueError as error:
-            raise EndpointError(f"not JSON in the stream: {data[:200]!r}") from error
-        if not isinstance(event, dict) or "error" in event:
-            raise EndpointError(f"an error in the stream: {data[:200]!r}")
-        yield event
-    raise EndpointError("the stream ended without [DONE]")
-
-
-def take(stream: Stream, event: dict[str, Any], now_s: float) -> None:
-    """Add one event to a stream."""
-    stream.usage = event.get("usage") or stream.usage
-    for choice in event.get("choices") or []:
-        delta = choice.get("delta") or {}
-        if any(delta.get(part) for part in TOKEN_PARTS):
-            stream.arrivals_s.append(now_s)
-        stream.text += delta.get("content") or ""
-        stream.finish_reason = choice.get("finish_reason") or stream.finish_reason
+def one_line(text: str) -> str:
+    return " ".join(text.split())[:200]
 
 
 def endpoint_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.client import Endpoint, EndpointError, endpoint_arguments, refusal, stream_chat
+from bench.client import Endpoint, EndpointError, endpoint_arguments, refusal
+from bench.stream import stream_chat
 
 TOOL = {
     "type": "function",

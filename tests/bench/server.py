@@ -27,11 +27,30 @@ class Behaviour:
     shapeless: bool = False
     faults: list[str] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    under_way: int = 0
+    most_at_once: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def counted_in(self) -> Iterator[None]:
+        with self.lock:
+            self.under_way += 1
+            self.most_at_once = max(self.most_at_once, self.under_way)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.under_way -= 1
 
     def next_fault(self) -> str:
         with self.lock:
             return self.faults.pop(0) if self.faults else ""
+
+
+def counted(body: dict[str, Any], tokens: int) -> dict[str, int]:
+    """`usage`: a token a word, and five for the chat template."""
+    prompt = 5 + sum(len(str(m["content"]).split()) for m in body["messages"])
+    return {"prompt_tokens": prompt, "completion_tokens": tokens, "total_tokens": prompt + tokens}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -70,7 +89,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "500":
             self.answer(500, {"error": {"message": "engine dead", "code": 500}})
         elif body.get("stream"):
-            self.stream(body, fault)
+            with self.behaviour.counted_in():
+                self.stream(body, fault)
         else:
             self.answer(200, self.whole(body))
 
@@ -84,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
             call = {"name": body["tools"][0]["function"]["name"], "arguments": '{"city": "Paris"}'}
             message |= {"content": None, "tool_calls": [{"id": "1", "function": call}]}
             reason = "tool_calls"
-        usage = {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens}
+        usage = counted(body, tokens)
         return {"choices": [{"message": message, "finish_reason": reason}], "usage": usage}
 
     def event(self, data: Any) -> None:
@@ -106,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
             choice = {"delta": {"content": "w "}, "finish_reason": "length" if last else None}
             self.event({"choices": [choice]})
         if self.behaviour.usage:
-            usage = {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens}
+            usage = counted(body, tokens)
             self.event({"choices": [], "usage": usage})
         self.wfile.write(b"data: [DONE]\n\n")
 

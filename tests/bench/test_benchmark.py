@@ -101,6 +101,72 @@ def test_benchmark_never_repeats_a_prompt_when_it_runs_twice(capsys):
     assert len(set(prompts)) == 12
 
 
+def test_benchmark_keeps_its_bound_when_requests_follow_each_other(capsys):
+    """The load of `vllm bench serve --max-concurrency`: always so many under way, never more."""
+    pace = Behaviour(ttft_s=0.02, gap_s=0.002)
+    with serving(pace) as url:
+        words = ("--max-concurrency", "3", "--requests", "12", "--max-tokens", "5")
+        _, figures, _ = run(url, capsys, *words)
+
+    (phase,) = figures["phases"]
+    assert (phase["concurrent"], phase["requests"]) == (3, 12)
+    assert pace.most_at_once == 3
+    sent = phase["samples"]["sent_s"]
+    assert sent[2] < sent[3] < sent[11]
+
+
+def test_benchmark_waits_for_none_when_requests_arrive_at_a_rate(capsys):
+    """Who waits for a slow server before asking again measures a load that users do not make."""
+    pace = Behaviour(ttft_s=0.5, gap_s=0)
+    with serving(pace) as url:
+        words = ("--rate", "50", "--requests", "8", "--max-tokens", "2")
+        code, figures, _ = run(url, capsys, *words)
+
+    (phase,) = figures["phases"]
+    assert code == 0
+    assert (phase["rate_per_s"], phase["concurrent"]) == (50, None)
+    assert pace.most_at_once > 3
+
+
+def test_benchmark_aims_at_prompt_lengths_by_the_servers_own_count(capsys):
+    """No tokenizer here: what a prompt costs is what the server says."""
+    with serving(Behaviour(ttft_s=0, gap_s=0)) as url:
+        words = ("--max-concurrency", "2", "--requests", "6", "--max-tokens", "2")
+        _, figures, _ = run(url, capsys, *words, "--input-tokens", "uniform:40:60")
+
+    counts = figures["phases"][0]["samples"]["input_tokens"]
+    assert figures["load"]["aim"] == {"tokens_per_word": 1.0, "template_tokens": 5}
+    assert all(45 <= count <= 65 for count in counts)
+    assert len(set(counts)) > 1
+
+
+def test_benchmark_says_what_tokens_cost_when_it_is_told_the_rate(capsys):
+    """26 dollars an hour at 1,000 tokens a second are 7.22 dollars a million."""
+    with serving(Behaviour(ttft_s=0, gap_s=0)) as url:
+        rate = ("--usd-per-hour", "26", "--rate-source", "a table", "--rate-date", "2026-11-01")
+        _, figures, _ = run(url, capsys, "--rounds", "1", "--concurrent", "1", *rate)
+
+    (phase,) = figures["phases"]
+    per_hour = 3600 * phase["total_tokens_per_s"]
+    assert phase["usd_per_m_output_tokens"] == pytest.approx(26e6 / per_hour, abs=1e-3)
+    assert figures["rate"] == {"usd_per_hour": 26, "source": "a table", "date": "2026-11-01"}
+
+
+def test_benchmark_keeps_all_that_a_repetition_needs_but_the_key(capsys, tmp_path):
+    """A result that nobody can repeat is an anecdote; one with the key in it cannot be shown."""
+    out = tmp_path / "result.json"
+    with serving(Behaviour(ttft_s=0, gap_s=0)) as url:
+        words = ("--rounds", "1", "--concurrent", "1", "--seed", "5", "--out", str(out))
+        _, printed, _ = run(url, capsys, *words)
+
+    kept = json.loads(out.read_text())
+    assert kept == printed
+    assert KEY not in out.read_text()
+    assert kept["command"][:5] == ["bench/benchmark.py", "--url", url, "--key", "[key]"]
+    assert kept["load"]["seed"] == 5
+    assert set(kept["versions"]) == {"mayfly", "engine", "python", "httptools"}
+
+
 def test_benchmark_says_what_to_do_when_nothing_answers(capsys):
     """The usual reason is a missing tunnel."""
     code, figures, err = run("http://127.0.0.1:9/v1", capsys)
