@@ -22,17 +22,22 @@ ZONE = r"[a-z]+-[a-z]+\d+-[a-z]"
 class Verdict:
     """zones: where Google says there is room, best first; only with next_zone.
 
-    lasting: it will be the same in an hour.
+    reason: for people. lasting: it will be the same in an hour. id: of the rule that decided; ""
+    where none did.
     """
 
     action: Action
     zones: tuple[str, ...]
     reason: str
     lasting: bool = False
+    id: str = ""
 
 
 @dataclass(frozen=True)
 class Rule:
+    """id: what remedies and findings know it by."""
+
+    id: str
     action: Action
     reason: str
     pattern: str
@@ -43,11 +48,13 @@ class Rule:
 # regional stockout names zones too; a quota text may carry a permission-like status.
 RULES = (
     Rule(
+        "no-capacity-region",
         "next_region",
         "no capacity in the whole region",
         r"REGION_RESOURCE_POOL_EXHAUSTED|The region '\S+' does not have enough resources",
     ),
     Rule(
+        "no-capacity",
         "next_zone",
         "no capacity in the zone",
         r"RESOURCE_POOL_EXHAUSTED|GPU_STOCKOUT|STOCKOUT|insufficientCapacity"
@@ -55,40 +62,57 @@ RULES = (
         r"|is currently unavailable in the",
     ),
     Rule(
+        "quota-global",
         "stop",
         "a limit over all regions: no zone can help",
         r"GPUS[-_]ALL[-_]REGIONS|Quota '\S+' exceeded\.\s+Limit: \S+ globally",
     ),
     Rule(
+        "quota-region",
         "next_region",
         "the region's quota is used up: retrying there never helps",
         r"QUOTA_EXCEEDED|quotaExceeded|Quota '\S+' exceeded",
         lasting=True,
     ),
     Rule(
+        "rate-limit",
         "retry",
         "too many calls a minute",
         r"rateLimitExceeded|RATE_LIMIT_EXCEEDED|Error 429|\b429\b|[Rr]ate [Ll]imit [Ee]xceeded"
         r"|Quota exceeded for quota metric .* per minute",
     ),
     Rule(
+        "api-off",
         "stop",
         "an API is off in this project",
         r"accessNotConfigured|SERVICE_DISABLED|has not been used in project",
     ),
-    Rule("stop", "billing is off in this project", r"billing to be enabled|billingDisabled"),
     Rule(
+        "billing-off",
+        "stop",
+        "billing is off in this project",
+        r"billing to be enabled|billingDisabled",
+    ),
+    Rule(
+        "org-policy",
         "stop",
         "an organisation policy forbids it",
         r"conditionNotMet|[Cc]onstraint \S*constraints/|orgPolicy|Error 412",
     ),
     Rule(
+        "credentials",
         "stop",
         "the credentials are missing, wrong or expired",
         r"Error 401|authError|UNAUTHENTICATED|no-credentials|invalid authentication credentials",
     ),
-    Rule("retry", "something it needs is not ready yet", r"resourceNotReady|is not ready\b"),
     Rule(
+        "not-ready",
+        "retry",
+        "something it needs is not ready yet",
+        r"resourceNotReady|is not ready\b",
+    ),
+    Rule(
+        "not-offered",
         "next_zone",
         "the zone does not offer this machine this way",
         r"is not supported for this machine type"
@@ -98,37 +122,55 @@ RULES = (
         lasting=True,
     ),
     Rule(
+        "preempted",
         "next_zone",
         "preempted while it was being created",
         r"\bPREEMPTED\b|was preempted|UNSUPPORTED_OPERATION",
     ),
     Rule(
+        "vm-exists",
         "look_first",
         "a VM of that name exists: this launch may have made it",
         r"alreadyExists|already exists|Error 409",
     ),
     Rule(
+        "vm-lost",
         "look_first",
         "the VM was made and then not found",
         r"couldn't find resource \(\d+ retries\)|waiting for instance to reach desired status",
     ),
     Rule(
-        "stop", "a permission is missing", r"Required '\S+' permission|PERMISSION_DENIED|forbidden"
+        "permission",
+        "stop",
+        "a permission is missing",
+        r"Required '\S+' permission|PERMISSION_DENIED|forbidden",
     ),
     Rule(
+        "google-failed",
         "look_first",
         "Google failed in the middle: a VM may exist",
         r"INTERNAL_ERROR|[Ii]nternal error|Error 5\d\d|backendError|SERVICE_UNAVAILABLE|UNAVAILABLE"
         r"|The service is currently unavailable",
     ),
     Rule(
+        "connection",
         "look_first",
         "the connection broke: a VM may exist",
         r"\bEOF\b|connection (reset|refused|aborted)|Connection(Reset|Aborted|Refused)?Error"
         r"|timed? ?out|unreachable|deadline exceeded|broken pipe|RemoteDisconnected|no such host",
     ),
-    Rule("stop", "something it needs does not exist", r"Error 404|was not found|notFound"),
-    Rule("stop", "Google refuses the request as it is", r"Error 400|\binvalid\b|badRequest"),
+    Rule(
+        "not-found",
+        "stop",
+        "something it needs does not exist",
+        r"Error 404|was not found|notFound",
+    ),
+    Rule(
+        "bad-request",
+        "stop",
+        "Google refuses the request as it is",
+        r"Error 400|\binvalid\b|badRequest",
+    ),
 )
 
 
@@ -142,7 +184,7 @@ def classify(error: Mapping[str, Any] | BaseException | str) -> Verdict:
     for rule in RULES:
         if re.search(rule.pattern, text):
             zones = _zones(error, text) if rule.action == "next_zone" else ()
-            return Verdict(rule.action, zones, rule.reason, rule.lasting)
+            return Verdict(rule.action, zones, rule.reason, rule.lasting, rule.id)
     return Verdict("stop", (), "an error that mayfly does not know")
 
 

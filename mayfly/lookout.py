@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mayfly import idle, names, vms
@@ -98,7 +98,7 @@ class Lookout:
         newest = max(failed, key=lambda op: vms.seconds(str(op["insertTime"])))
         verdict = classify({"error": newest["error"]})
         zones = verdict.zones or (by_text.zones if verdict.action == "next_zone" else ())
-        return Verdict(verdict.action, zones, verdict.reason, verdict.lasting)
+        return replace(verdict, zones=zones)
 
     def operations(self, filter: str) -> list[dict[str, Any]] | None:
         """Zone operations; None where Google does not say, which is told."""

@@ -23,28 +23,6 @@ REFUSED = re.compile(r"Error (?:creating instance|waiting for (?:instance|status
 GOOGLES = re.compile(r"\b(?:Error )?(?:400|403|404|412)\b|[Pp]ermission denied on resource project")
 NO_VM = "No VM was made; nothing is billed."
 MAYBE_A_VM = "A VM may be there all the same, and cost money."
-LAUNCH_IDS = {
-    "no capacity in the whole region": "no-capacity-region",
-    "no capacity in the zone": "no-capacity",
-    "a limit over all regions: no zone can help": "quota-global",
-    "the region's quota is used up: retrying there never helps": "quota-region",
-    "too many calls a minute": "rate-limit",
-    "an API is off in this project": "api-off",
-    "billing is off in this project": "billing-off",
-    "an organisation policy forbids it": "org-policy",
-    "the credentials are missing, wrong or expired": "credentials",
-    "something it needs is not ready yet": "not-ready",
-    "the zone does not offer this machine this way": "not-offered",
-    "preempted while it was being created": "preempted",
-    "a VM of that name exists: this launch may have made it": "vm-exists",
-    "the VM was made and then not found": "vm-lost",
-    "a permission is missing": "permission",
-    "Google failed in the middle: a VM may exist": "google-failed",
-    "the connection broke: a VM may exist": "connection",
-    "something it needs does not exist": "not-found",
-    "Google refuses the request as it is": "bad-request",
-}
-"""What `mayfly.capacity` says of a launch that failed -> the finding's id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,26 +90,24 @@ def launch(text: str) -> Iterator[Finding]:
     start = REFUSED.search(text)
     said = vm_errors(text) or (text[start.start() :].partition("\nResources:")[0] if start else "")
     verdict = capacity.classify(said)
-    if not said or verdict.reason not in LAUNCH_IDS:
+    if not said or not verdict.id:
         return
     line = line_at(text, start.start()) if start else one_line(said)
     sentence = verdict.reason[0].upper() + verdict.reason[1:]
     bill = MAYBE_A_VM if verdict.action == "look_first" else NO_VM
-    yield Finding(
-        LAUNCH_IDS[verdict.reason], f"{sentence}. {bill}", launch_remedy(verdict, said), line
-    )
+    yield Finding(verdict.id, f"{sentence}. {bill}", launch_remedy(verdict, said), line)
 
 
 def launch_remedy(verdict: capacity.Verdict, said: str) -> str:
     known = denial(said)
-    if known and known[0] == LAUNCH_IDS[verdict.reason]:
+    if known and known[0] == verdict.id:
         return known[2]
     if verdict.action in ("next_zone", "next_region") and not verdict.lasting:
         zones = f" --zone {','.join(verdict.zones)}" if verdict.zones else " --retry-for 2h"
         return f"mayfly up PROFILE{zones}"
     if verdict.action == "look_first":
         return "mayfly status   (says whether a VM is there, and what it costs)"
-    return remedy(verdict.reason).removeprefix("Try: ")
+    return remedy(verdict.id).removeprefix("Try: ")
 
 
 def denials(text: str) -> Iterator[Finding]:

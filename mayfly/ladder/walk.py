@@ -153,8 +153,8 @@ def _stop(last: Attempt, verdict: Verdict) -> Stop:
     return Stop(
         what=f"{last.rung.place}: {verdict.reason}.",
         meaning="No VM was made; nothing is billed.",
-        remedy=remedy(verdict.reason),
-        refused="limit over all regions" in verdict.reason,
+        remedy=remedy(verdict.id),
+        refused=verdict.id == "quota-global",
     )
 
 
@@ -243,10 +243,10 @@ def _nothing_left(ladder: Ladder, attempts: Sequence[Attempt], some_open: bool) 
             else "Try: a longer --retry-for, or more: --provisioning spot,flex-start,on-demand",
             refused=True,
         )
-    reasons = sorted({a.verdict.reason for a in attempts if a.verdict and a.verdict.lasting})
+    lasting = sorted({(v.reason, v.id) for a in attempts if (v := a.verdict) and v.lasting})
     return Stop(
-        what=f"No place is left: {'; '.join(reasons)}.",
+        what=f"No place is left: {'; '.join(reason for reason, _ in lasting)}.",
         meaning="No VM was made; nothing is billed. Waiting does not help.",
-        remedy=remedy(reasons[0] if reasons else ""),
+        remedy=remedy(lasting[0][1] if lasting else ""),
         refused=True,
     )

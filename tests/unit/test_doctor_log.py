@@ -9,7 +9,7 @@ import yaml
 
 from mayfly import capacity, cli
 from mayfly.doctor import Finding, diagnose
-from mayfly.doctor.log import LAUNCH_IDS, signs, troubles
+from mayfly.doctor.log import signs, troubles
 from tests.conftest import ROOT
 from tests.unit.stage_messages import of_modules, of_scripts
 from tests.unit.test_commands_named import unknown
@@ -38,7 +38,7 @@ def every_line() -> list[tuple[str, str]]:
 
 def test_every_finding_has_a_line_that_really_was_printed():
     """A row that nobody has seen match is a guess."""
-    ids = {sign.id for sign in signs()} | set(LAUNCH_IDS.values()) | {"no-project"}
+    ids = {row.id for row in (*signs(), *capacity.RULES)} | {"no-project"}
 
     assert ids == set(LINES)
 
@@ -180,11 +180,6 @@ def test_diagnose_reads_through_colours_and_control_characters():
 def test_remedy_names_what_the_log_names(line, remedy):
     """To be pasted as it is, wherever the log says enough for that."""
     assert diagnose(line).remedy == remedy
-
-
-def test_every_verdict_on_a_launch_has_an_id():
-    """A rule that the ladder learns must not fall through here."""
-    assert {rule.reason for rule in capacity.RULES} == set(LAUNCH_IDS)
 
 
 def test_table_is_in_order():
