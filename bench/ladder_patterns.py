@@ -79,7 +79,7 @@ class Played:
         for quota_id, where in ((own, f"in region {place.region}."), (quota.ALL_GPUS, "globally.")):
             value = limits.get(quota_id, gpus)
             value = value.get(place.region, gpus) if isinstance(value, dict) else value
-            if value < gpus:
+            if value != quota.UNLIMITED and value < gpus:
                 metric = quota_id.partition("-per-")[0].replace("-", "_")
                 return f"Quota '{metric}' exceeded.  Limit: {value:.1f} {where}"
         return ""

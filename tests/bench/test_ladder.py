@@ -3,10 +3,10 @@
 import pytest
 
 from bench import ladder
-from bench.ladder_patterns import played
+from bench.ladder_patterns import Played, played
 from bench.ladder_world import REGIMES, World
 from local.rest import pattern
-from mayfly import names
+from mayfly import names, quota
 from mayfly.capacity import classify
 from mayfly.machines import ANY, MACHINES
 from tests.conftest import ROOT
@@ -85,6 +85,13 @@ def test_pattern_has_room_where_and_when_the_local_cloud_has(one):
 
     differ = [(p, m) for p, m in looks if one.has_room(p, m) != row(p).has_room(m)]
     assert differ == []
+
+
+def test_pattern_refuses_nobody_when_its_quota_is_unlimited():
+    """-1 is how Google writes "no limit", not fewer than none."""
+    free = Played("free", {"says": "x", "quotas": {quota.ALL_GPUS: quota.UNLIMITED}})
+
+    assert free.ask(PLACES[0], 0) is None
 
 
 def test_patterns_with_faults_are_no_part_of_the_page():
