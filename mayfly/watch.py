@@ -6,6 +6,7 @@ import json
 import math
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from types import TracebackType
 
@@ -35,7 +36,7 @@ class Watch:
 
     def __init__(self, cloud: Cloud, bucket: str, session: str, by: str) -> None:
         self._cloud, self._bucket, self._session, self._by = cloud, bucket, session, by
-        self._generation, self._mutex = 0, threading.Lock()
+        self._generation, self._mutex, self._id = 0, threading.Lock(), uuid.uuid4().hex
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, daemon=True)
         self.lost = False
@@ -66,11 +67,8 @@ class Watch:
         self._thread.join(JOIN_S)
         if not self.lost:
             try:
-                self._cloud.storage.delete(
-                    self._bucket,
-                    names.watch(self._session),
-                    if_generation_match=self._generation,
-                )
+                if not self._delete() and self._found_ours():
+                    self._delete()
             except FailedError as failed:
                 self.tell(f"the watch is left behind, and over in some minutes: {failed.what}")
 
@@ -89,12 +87,34 @@ class Watch:
             return not self.lost
 
     def _write(self) -> bool:
-        body = {"until": idle.rfc3339(math.ceil(time.time() + idle.WATCH_S)), "by": self._by}
-        written = self._cloud.storage.put(
-            self._bucket,
-            names.watch(self._session),
-            json.dumps(body).encode(),
-            if_generation_match=self._generation,
-        )
+        """False where somebody else's, or none, is there.
+
+        A write whose answer was lost went through all the same: what then lies there is ours.
+        """
+        written = self._put()
+        if written is None and self._found_ours():
+            written = self._put()
         self._generation = self._generation if written is None else written
         return written is not None
+
+    def _put(self) -> int | None:
+        until = idle.rfc3339(math.ceil(time.time() + idle.WATCH_S))
+        return self._cloud.storage.put(
+            self._bucket,
+            names.watch(self._session),
+            json.dumps({"until": until, "by": self._by, "id": self._id}).encode(),
+            if_generation_match=self._generation,
+        )
+
+    def _delete(self) -> bool:
+        return self._cloud.storage.delete(
+            self._bucket, names.watch(self._session), if_generation_match=self._generation
+        )
+
+    def _found_ours(self) -> bool:
+        """Whether this watch wrote what is there; its generation is known from then on."""
+        blob = vms.lease_object(self._cloud, self._bucket, names.watch(self._session))
+        if blob is None or self._id not in blob.data.decode(errors="replace"):
+            return False
+        self._generation = blob.generation
+        return True

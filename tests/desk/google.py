@@ -21,6 +21,9 @@ def stamp(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+CONDITION_NOT_MET = 412, {"error": {"message": "conditionNotMet", "code": 412}}
+
+
 @dataclass
 class Google:
     """claims: guest attributes by VM name. serial: by VM name. fail: statuses to answer first.
@@ -28,7 +31,9 @@ class Google:
     named: the buckets and functions that there are. located: buckets' locations.
     quotas: quotaInfos. refuse_writes: why nobody may write.
     may_list: False hides what is not there behind a 403, as Cloud Storage does.
-    before_write: what happens just before each of the next uploads.
+    before_write: what happens just before each of the next uploads. lost_answers: how many uploads
+    from now on are answered 503, whether they went through or not. shown: the generation of the
+    object that was read last.
     to_come: operations, the next of which is there once they have been listed.
     """
 
@@ -49,6 +54,9 @@ class Google:
     refuse_writes: str = ""
     may_list: bool = True
     before_write: list[Callable[[], None]] = field(default_factory=list)
+    lost_answers: int = 0
+    generations: dict[tuple[str, str], tuple[bytes | None, int]] = field(default_factory=dict)
+    shown: str = "0"
     made: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -117,6 +125,7 @@ class Google:
             return 200, {"items": [self._described(*key) for key in there]}
         if words[0] == "storage":
             data = self.objects.get((words[2], words[4]))
+            self.shown = self.generation((words[2], words[4]))
             return (200, data) if data is not None else self._no_object()
         return self._instance(words[words.index("instances") + 1 :], missing)
 
@@ -132,16 +141,35 @@ class Google:
             return 403, {"error": {"message": self.refuse_writes, "code": 403}}
         words = [unquote(w) for w in path.strip("/").split("/")]
         if method == "DELETE":
-            there = self.objects.pop((words[2], words[4]), None)
+            key = words[2], words[4]
+            if key in self.objects and not self._as_read(key):
+                return CONDITION_NOT_MET
+            there = self.objects.pop(key, None)
             return (204, b"") if there is not None else self._no_object()
         key = words[words.index("b") + 1], self.query["name"]
         if self.before_write:
             self.before_write.pop(0)()
-        generation = "1" if key in self.objects else "0"
-        if self.query.get("ifGenerationMatch", generation) != generation:
-            return 412, {"error": {"message": "conditionNotMet", "code": 412}}
+        status, said = self._stored(key, sent) if self._as_read(key) else CONDITION_NOT_MET
+        if self.lost_answers:
+            self.lost_answers -= 1
+            return 503, {"error": {"message": "try again", "code": 503}}
+        return status, said
+
+    def _stored(self, key: tuple[str, str], sent: bytes) -> tuple[int, Any]:
         self.objects[key] = sent
-        return 200, {"generation": "1"}
+        return 200, {"generation": self.generation(key)}
+
+    def _as_read(self, key: tuple[str, str]) -> bool:
+        """Whether an object is in the generation that the caller wants to find it in."""
+        there = self.generation(key)
+        return self.query.get("ifGenerationMatch", there) == there
+
+    def generation(self, key: tuple[str, str]) -> str:
+        """An object's, which grows with each write, by whoever; "0" where there is none."""
+        data, (known, number) = self.objects.get(key), self.generations.get(key, (None, 0))
+        if data is not known:
+            self.generations[key] = data, number + (data is not None)
+        return str(self.generations[key][1]) if data is not None else "0"
 
     def _no_object(self) -> tuple[int, Any]:
         if self.may_list:
@@ -187,9 +215,10 @@ def serving(google: Google) -> Iterator[dict[str, str]]:
                     status, body = google.answer(parts.path)
                 else:
                     status, body = google.change(self.command, parts.path, sent)
+                shown = google.shown
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
-            self.send_header("x-goog-generation", "1")
+            self.send_header("x-goog-generation", shown)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

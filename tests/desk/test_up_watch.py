@@ -12,6 +12,7 @@ import pytest
 
 from mayfly import cli, idle, names
 from mayfly.cloud import connect
+from mayfly.cloud.http import Retry
 from mayfly.watch import Watch, held
 from tests.conftest import ROOT
 from tests.desk.google import PROJECT, Google, stamp
@@ -51,6 +52,36 @@ def test_watch_is_lost_when_mayfly_down_takes_it_away(google: Google):
         assert not watch.renewed(), "nor does it come back"
 
     assert google.objects == {}
+
+
+def test_watch_stays_when_the_answer_to_its_write_was_lost(google: Google):
+    """It would lose itself over a line that was down for a second, and Google's next preemption
+    would end the evaluation of a night."""
+    cloud = connect(PROJECT, Retry(tries=2, first_delay_s=0))
+    said: list[str] = []
+    with Watch(cloud, STATE, "dev", "ann") as watch:
+        watch.tell = said.append
+        google.lost_answers = 2
+
+        assert watch.renewed()
+        assert google.generation(WATCH) == "2", "it went through"
+        assert watch.renewed()
+
+        google.lost_answers = 2
+        assert watch.renewed()
+
+    assert google.objects == {}, "nor is it left behind"
+    assert ["could not be renewed" in line for line in said] == [True, True]
+
+
+def test_watch_is_lost_when_another_took_its_place(google: Google):
+    """The twin: what somebody else of the same name wrote is not ours."""
+    with Watch(connect(PROJECT), STATE, "dev", "ann") as watch:
+        google.objects[WATCH] = theirs = fresh("ann")
+
+        assert not watch.renewed()
+
+    assert google.objects == {WATCH: theirs}
 
 
 def test_down_takes_the_watch_away(google: Google, checkout: Path, pulumi: Pulumi):
