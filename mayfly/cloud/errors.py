@@ -11,6 +11,9 @@ NO_CREDENTIALS = "no-credentials"
 NOT_JSON = "not-json"
 CORRUPTED = "corrupted"
 
+PASSING = frozenset({429, 500, 502, 503, 504})
+"""HTTP statuses of troubles that go by themselves."""
+
 REMEDIES = {
     401: "Try: gcloud auth application-default login",
     403: "Try: ask the project's owner for the right that Google names, or name another project",
@@ -51,6 +54,11 @@ class CloudError(FailedError):
             return FailedError(known[1], NOTHING, f"Try: {known[2]}")
         remedy = self.remedy or REMEDIES.get(self.status, "Try: the same command again")
         return FailedError(self.message, NOTHING, remedy)
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same call may be answered a little later."""
+        return self.reason == UNREACHABLE or self.status in PASSING
 
     @property
     def denied(self) -> str:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import requests
 from requests.adapters import HTTPAdapter
 
-from mayfly.cloud.errors import NO_CREDENTIALS, NOT_JSON, UNREACHABLE, CloudError, refusal
+from mayfly.cloud.errors import (
+    NO_CREDENTIALS,
+    NOT_JSON,
+    PASSING,
+    UNREACHABLE,
+    CloudError,
+    refusal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +27,6 @@ SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
 PARALLEL_CONNECTIONS = 32
-RETRIED = frozenset({429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ class Http:
                 status = response.status_code
                 if status < 400 or status in allow:
                     return Answer(response, attempt > 1, call)
-                if status not in RETRIED or attempt == tries:
+                if status not in PASSING or attempt == tries:
                     raise refusal(str(call), status, response.text)
                 response.close()  # nobody has read a stream's body: it would keep its socket
             time.sleep(delay_s * random.uniform(0.75, 1.25))

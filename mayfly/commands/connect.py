@@ -5,10 +5,11 @@ import os
 import signal
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from mayfly import idle, remote, vms, watch
-from mayfly.cloud import Cloud
+from mayfly.cloud import Cloud, CloudError
 from mayfly.errors import FailedError
 from mayfly.project import find_project
 from mayfly.tunnel import ENDPOINT_PORT, Tunnel, free_port, wished_port
@@ -17,7 +18,11 @@ FIRST_ANSWER_S = 60
 CHECK_EVERY_S = 5.0
 CHECKS_MISSED = 3
 LONGEST_PAUSE_S = 15.0
-NEXT_VM_EVERY_S = 2.0
+LOOK_EVERY_S = 2.0
+PATIENCE_S = 900.0
+"""For how long Google, or this machine's network, may be gone before a connection is given up."""
+
+Seen = TypeVar("Seen")
 
 
 class EndedError(FailedError):
@@ -57,11 +62,7 @@ def wait_serving(cloud: Cloud, vm: vms.Vm) -> None:
     told = ""
     limits = vm.limits()
     while True:
-        instance = cloud.compute.instance(vm.zone, vm.id)
-        if instance is None:
-            raise ended(vm, "it is gone")
-        now = vms.parse(instance)
-        observed, said = vms.look(cloud, now)
+        now, observed, said = patiently(lambda: looked_at(cloud, vm))
         phase = observed.phase or "booting"
         if phase == "serving" and now.status == "RUNNING":
             return
@@ -71,7 +72,31 @@ def wait_serving(cloud: Cloud, vm: vms.Vm) -> None:
         if phase != told:
             told = phase
             tell(f"{vm.session} is not serving yet: {phase}")
-        time.sleep(2)
+        time.sleep(LOOK_EVERY_S)
+
+
+def looked_at(cloud: Cloud, vm: vms.Vm) -> tuple[vms.Vm, idle.Observation, dict[str, str]]:
+    """The VM as it is now, and what it claims. EndedError when it is gone."""
+    instance = cloud.compute.instance(vm.zone, vm.id)
+    if instance is None:
+        raise ended(vm, "it is gone")
+    now = vms.parse(instance)
+    return now, *vms.look(cloud, now)
+
+
+def patiently(ask: Callable[[], Seen]) -> Seen:
+    """What Google answers; asked again while nobody answers, said once, within PATIENCE_S."""
+    until, told = time.monotonic() + PATIENCE_S, False
+    while True:
+        try:
+            return ask()
+        except CloudError as error:
+            if not error.passes or time.monotonic() > until:
+                raise
+            if not told:
+                tell(f"{error.message}; asking again, for {PATIENCE_S / 60:.0f} min at most.")
+        told = True
+        time.sleep(LOOK_EVERY_S)
 
 
 def ended(vm: vms.Vm, why: str) -> EndedError:
@@ -100,14 +125,14 @@ def wait_session(cloud: Cloud, vm: vms.Vm) -> vms.Vm:
 def next_vm(cloud: Cloud, vm: vms.Vm) -> vms.Vm | None:
     """Wait for another VM of the session; None once nobody brings one up."""
     bucket, told = str(vm.settings.get("state_bucket") or ""), False
-    while bucket and watch.held(cloud, bucket, vm.session):
-        for one in vms.sessions(cloud):
+    while bucket and patiently(lambda: watch.held(cloud, bucket, vm.session)):
+        for one in patiently(lambda: vms.sessions(cloud)):
             if one.session == vm.session and one.id != vm.id and one.status not in idle.GONE:
                 return one
         if not told:
             tell(f"{vm.name} in {vm.zone} is gone; `mayfly up --watch` brings up another.")
         told = True
-        time.sleep(NEXT_VM_EVERY_S)
+        time.sleep(LOOK_EVERY_S)
     return None
 
 

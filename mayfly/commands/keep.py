@@ -97,15 +97,29 @@ def write(cloud: Cloud, vm: vms.Vm, until: int) -> idle.Lease:
 
 
 def released(session: str, as_json: bool) -> None:
-    """Remove the lease; that there is none is fine."""
+    """Remove the lease; that there is none is fine. RefusedError where a newer one came meanwhile.
+
+    Only what was read is taken away: somebody may keep the session at this very moment.
+    """
     cloud, vm = looks.find(session)
-    over = {"until": idle.rfc3339(0), "by": user(), "vm_id": vm.id}
+    over = json.dumps({"until": idle.rfc3339(0), "by": user(), "vm_id": vm.id}).encode()
+    name = names.lease(vm.session)
     try:
+        blob = vms.lease_object(cloud, bucket(vm), name)
         # Written first: who may not list is refused the delete of a lease that is not there.
-        cloud.storage.put(bucket(vm), names.lease(vm.session), json.dumps(over).encode())
-        cloud.storage.delete(bucket(vm), names.lease(vm.session))
+        held = blob.generation if blob else 0
+        written = cloud.storage.put(bucket(vm), name, over, if_generation_match=held)
+        gone = written is not None and cloud.storage.delete(
+            bucket(vm), name, if_generation_match=written
+        )
     except CloudError as error:
         raise explained(error, vm) from error
+    if not gone:
+        raise RefusedError(
+            f"Somebody has kept {vm.session} anew in this moment.",
+            "That lease was left alone; the session is kept.",
+            f"Try: mayfly idle {vm.session}, which says by whom; then the same command again",
+        )
     if as_json:
         print(json.dumps(found(vm, None)))
     else:

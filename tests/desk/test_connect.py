@@ -207,6 +207,19 @@ def test_connect_leads_to_the_next_vm_when_somebody_brings_one_up(connected, goo
     assert f"-L 127.0.0.1:{port}:localhost" in connection.calls()[1]
 
 
+def test_connect_waits_and_says_so_once_when_google_does_not_answer_either(
+    connected, google: Google
+):
+    """A laptop in a tunnel, or a bad minute of Google's: the client's address must outlast it."""
+    connection = connected("dev")
+    google.fail += [503] * 8  # what two rounds of the door's own tries meet
+    (connection.folder / "break").touch()
+
+    wait("the line", lambda: "Connected again" in connection.err.read_text(), 60)
+    assert connection.process.poll() is None
+    assert connection.err.read_text().count("; asking again, for 15 min at most.") == 1
+
+
 def test_connect_exits_1_with_gclouds_words_when_there_is_no_tunnel(connected, checkout):
     """IAP refusals say what right is missing; swallowing them costs an hour."""
     (checkout / "refuse").touch()

@@ -118,6 +118,21 @@ def test_keep_release_gives_it_back_once_or_twice(dev: Google, capsys):
     assert run(capsys, "idle", "dev")["verdict"] == "idle"
 
 
+def test_keep_release_leaves_a_lease_that_came_meanwhile(dev: Google, capsys):
+    """Ben gives his lease back while Ann, at another desk, keeps the session for the night."""
+    run(capsys, "keep", "1h", "dev")
+    anns = json.dumps({"until": stamp(time.time() + 7200), "by": "ann", "vm_id": "1000"}).encode()
+    dev.before_write.append(lambda: dev.objects.update({LEASE: anns}))
+
+    assert cli.main(["keep", "--release", "dev"]) == 3
+
+    what, meaning, remedy = capsys.readouterr().err.splitlines()
+    assert what == "Somebody has kept dev anew in this moment."
+    assert meaning == "That lease was left alone; the session is kept."
+    assert "mayfly idle dev" in remedy
+    assert dev.objects[LEASE] == anns
+
+
 def test_keep_names_the_right_that_is_missing_when_google_refuses(dev: Google, capsys):
     """A member may use a session without owning the bucket."""
     dev.refuse_writes = "ann does not have storage.objects.create access"
