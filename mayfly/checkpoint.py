@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mayfly.errors import WrongInputError
-from mayfly.shape import Shape
+from mayfly.parts import Shape
 
 LONGEST_HEADER = 100_000_000
 """What the safetensors library itself accepts, in bytes."""

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 PLANNED = (
     "--tensor-parallel-size",
+    "--pipeline-parallel-size",
+    "--distributed-executor-backend",
     "--decode-context-parallel-size",
     "--max-model-len",
     "--gpu-memory-utilization",

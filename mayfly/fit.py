@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mayfly.shape import CacheLayers, Shape, shape_of
+from mayfly.parts import CacheLayers, Shape, stages_of
+from mayfly.shape import shape_of
 
 GIB = 2**30
 BLOCK_TOKENS = 16
@@ -42,9 +43,13 @@ class FitError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """How the engine is started, as far as memory goes. util: of the GPU's whole memory."""
+    """How the engine is started, as far as memory goes. util: of the GPU's whole memory.
+
+    pp: pipeline stages, one a machine.
+    """
 
     tp: int
+    pp: int = 1
     dcp: int = 1
     util: float = 0.92
     batched_tokens: int = 2048
@@ -60,6 +65,7 @@ class Setup:
 class Fit:
     """What one GPU of the deployment holds. GiB are 2**30 bytes, per GPU.
 
+    stage: the model, or the pipeline stage that these figures are of: the one with the least room.
     kv_gib: negative when the weights alone are too large.
     kv_bytes_per_token: on one rank, before decode context parallelism divides it.
     kv_tokens: over the whole deployment, in full blocks.
@@ -67,6 +73,7 @@ class Fit:
     concurrency: requests of max_context at once.
     """
 
+    stage: Shape
     fits: bool
     weights_gib: float
     reserve_gib: float
@@ -106,11 +113,16 @@ def fit(
 
 
 def fit_shape(shape: Shape, setup: Setup, gpu_gib: float, weights: float, reserve: float) -> Fit:
-    """`fit` with everything at hand and nothing refused. weights: bytes a GPU; reserve: GiB."""
+    """`fit` of one stage with everything at hand and nothing refused.
+
+    weights: bytes a GPU; reserve: GiB.
+    """
     kv_gib = setup.util * gpu_gib - weights / GIB - reserve
-    tokens = context_in(shape.cache, max(0.0, kv_gib) * GIB, setup)
+    states = setup.seqs * state_bytes(shape, setup)
+    tokens = context_in(shape.cache, max(0.0, kv_gib * GIB - states), setup)
     context = min(tokens, shape.max_context or tokens)
     return Fit(
+        stage=shape,
         fits=context >= BLOCK_TOKENS,
         weights_gib=weights / GIB,
         reserve_gib=reserve,
@@ -120,6 +132,24 @@ def fit_shape(shape: Shape, setup: Setup, gpu_gib: float, weights: float, reserv
         max_context=context,
         concurrency=tokens / context if context else 0.0,
     )
+
+
+def fit_stages(shape: Shape, setup: Setup, gpu_gib: float, reserve: float) -> Fit:
+    """The stage with the least room: the engine gives all of them as many tokens as that one."""
+    return min(
+        (
+            fit_shape(stage, setup, gpu_gib, weights_bytes(stage, setup.tp), reserve)
+            for stage in stages_of(shape, setup.pp)
+        ),
+        key=lambda fit: (fit.kv_tokens, fit.kv_gib),
+    )
+
+
+def state_bytes(shape: Shape, setup: Setup) -> float:
+    """What one request keeps on each GPU for layers of linear attention, however long it is."""
+    if shape.states is None:
+        return 0.0
+    return len(shape.states.at) * shape.states.size_bytes / setup.tp
 
 
 def weights_bytes(shape: Shape, tp: int) -> float:
@@ -161,11 +191,11 @@ def context_in(cache: tuple[CacheLayers, ...], room_bytes: float, setup: Setup) 
     return max(0, math.floor(blocks)) * BLOCK_TOKENS
 
 
-def request_bytes(cache: tuple[CacheLayers, ...], tokens: int, setup: Setup) -> float:
+def request_bytes(shape: Shape, tokens: int, setup: Setup) -> float:
     """Bytes of KV cache that one request of `tokens` keeps on each GPU, in full blocks."""
     whole = math.ceil(tokens / BLOCK_TOKENS) * BLOCK_TOKENS
-    kept = sum(_token_bytes(c, setup) * min(whole, c.window or whole) for c in cache)
-    return kept / setup.dcp
+    kept = sum(_token_bytes(c, setup) * min(whole, c.window or whole) for c in shape.cache)
+    return kept / setup.dcp + state_bytes(shape, setup)
 
 
 def _token_bytes(group: CacheLayers, setup: Setup) -> int:
@@ -209,7 +239,12 @@ def _refuse_tp(shape: Shape, tp: int) -> None:
 
 
 def repeated_ranks(shape: Shape, tp: int) -> int:
-    """How many of `tp` ranks keep the same KV heads: the most that context parallelism can use."""
+    """How many of `tp` ranks keep the same KV heads: the most that context parallelism can use.
+
+    One beside linear attention: vLLM's cache for both kinds asserts that nothing is shared out.
+    """
+    if shape.states:
+        return 1
     return tp if shape.latent else max(1, tp // shape.kv_heads)
 
 

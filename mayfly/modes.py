@@ -17,14 +17,14 @@ from mayfly.fit import (
     KvType,
     Setup,
     fit_shape,
+    fit_stages,
     refuse,
     repeated_ranks,
     request_bytes,
     reserve_gib,
-    weights_bytes,
 )
 from mayfly.machines import GPUS, Gpu, MachineType
-from mayfly.shape import Shape
+from mayfly.parts import Shape, stage_sizes
 
 MODES = ("fast", "long")
 
@@ -64,12 +64,13 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A model on a machine. engine: vLLM's version."""
+    """A model on machines of one type, with a pipeline stage on each. engine: vLLM's version."""
 
     shape: Shape
     machine: MachineType
     engine: str
     limits: Limits = Limits()
+    nodes: int = 1
 
     @property
     def gpu(self) -> Gpu:
@@ -81,9 +82,10 @@ class Target:
 
     def fit(self, setup: Setup, margin_gib: float = 0.0) -> Fit:
         """What a GPU holds; margin_gib is left free beside the engine's reserve."""
-        weights = self.limits.weights or weights_bytes(self.shape, setup.tp)
-        reserve = reserve_gib(self.shape, setup, self.engine, self.gpu.capability)
-        return fit_shape(self.shape, setup, self.gpu.gib, weights, reserve + margin_gib)
+        reserve = reserve_gib(self.shape, setup, self.engine, self.gpu.capability) + margin_gib
+        if self.limits.weights:
+            return fit_shape(self.shape, setup, self.gpu.gib, self.limits.weights, reserve)
+        return fit_stages(self.shape, setup, self.gpu.gib, reserve)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +132,7 @@ def _setups(target: Target, mode: str, wish: Wish) -> Iterator[Setup]:
     for dcp in [limits.dcp] if limits.dcp else [2**n for n in range(most.bit_length())]:
         seqs = wish.concurrency
         while True:
-            yield Setup(tp=tp, dcp=dcp, seqs=seqs, kv_dtype=limits.kv_dtype)
+            yield Setup(tp=tp, pp=target.nodes, dcp=dcp, seqs=seqs, kv_dtype=limits.kv_dtype)
             if seqs <= FEWEST_SEQS:
                 break
             seqs = max(FEWEST_SEQS, seqs // 2)
@@ -177,7 +179,7 @@ def _round(context: int) -> int:
     return context // step * step
 
 
-def frontier(shape: Shape, choice: Choice) -> list[tuple[int, int]]:
+def frontier(choice: Choice) -> list[tuple[int, int]]:
     """(context, requests of that length at a time) for one mode, from 1,024 tokens up."""
     room = max(0.0, choice.fit.kv_gib) * GIB
     contexts = [2**n for n in range(10, 31) if 2**n < choice.context]
@@ -186,7 +188,7 @@ def frontier(shape: Shape, choice: Choice) -> list[tuple[int, int]]:
             tokens,
             min(
                 choice.setup.seqs,
-                math.floor(room / request_bytes(shape.cache, tokens, choice.setup)),
+                math.floor(room / request_bytes(choice.fit.stage, tokens, choice.setup)),
             ),
         )
         for tokens in (*contexts, choice.context)
@@ -211,6 +213,8 @@ def _reasons(
     if idle:
         ranks += f"; {idle} stay idle, the model cannot be cut over all {machine.gpus}"
     found = [(f"--tensor-parallel-size={setup.tp}", ranks)]
+    if setup.pp > 1:
+        found += _pipeline(shape, setup)
     if setup.dcp > 1:
         why = f"{repeated_ranks(shape, setup.tp)} ranks keep the same KV heads: {setup.dcp} of them"
         found.append(
@@ -237,6 +241,17 @@ def _reasons(
             )
         )
     return tuple(found)
+
+
+def _pipeline(shape: Shape, setup: Setup) -> list[tuple[str, str]]:
+    sizes = ", ".join(str(size) for size in stage_sizes(shape.layers, setup.pp))
+    return [
+        (
+            f"--pipeline-parallel-size={setup.pp}",
+            f"a machine holds its share of the {shape.layers} layers: {sizes}",
+        ),
+        ("--distributed-executor-backend=ray", "the machines are one Ray cluster"),
+    ]
 
 
 def _why_context(context: int, wished: int, shape: Shape) -> str:

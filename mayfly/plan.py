@@ -6,14 +6,13 @@ Pure: no call to any cloud. Every figure belongs to one mode; nothing joins figu
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mayfly import measured
+from mayfly import measured, several
 from mayfly.config import KEYS
-from mayfly.fit import GIB, FitError
+from mayfly.fit import FitError
 from mayfly.machines import GPU_MACHINES, GPUS, MACHINES, MachineType
 from mayfly.modes import MODES, Choice, Limits, frontier
 from mayfly.plan_price import price
@@ -28,11 +27,13 @@ DEFAULT_MODE = str(KEYS["mode"])
 class Ask:
     """What to plan. hours: the session's longest life; budget_usd: ends it sooner if it is less.
 
+    nodes: machines of the type that serve the model together.
     live_rates: what Google says of the price now; they go before the table's.
     """
 
     profile: Profile
     machine: str
+    nodes: int = 1
     mode: str = DEFAULT_MODE
     provisioning: str = "spot"
     zone: str = ""
@@ -49,14 +50,15 @@ def plan(ask: Ask) -> dict[str, Any]:
         "profile": ask.profile.name,
         "model": ask.profile.model,
         "machine": ask.machine,
-        "gpus": f"{MACHINES[ask.machine].gpus} x {MACHINES[ask.machine].gpu}",
+        "nodes": ask.nodes,
+        "gpus": f"{ask.nodes * MACHINES[ask.machine].gpus} x {MACHINES[ask.machine].gpu}",
         "engine": f"vLLM {ask.profile.engine.vllm}",
         "mode": ask.mode,
     }
     modes, refusals = {}, {}
     for mode in MODES:
         try:
-            choice = ask.profile.choose(ask.machine, mode, ask.limits)
+            choice = ask.profile.choose(ask.machine, mode, ask.limits, ask.nodes)
         except FitError as error:
             refusals[mode] = str(error)
             continue
@@ -70,6 +72,7 @@ def plan(ask: Ask) -> dict[str, Any]:
         "fits": True,
         **{key: value for key, value in modes[ask.mode].items() if key in _TOP},
         **costs,
+        "beside": several.beside(ask) if ask.nodes > 1 else [],
         "modes": modes,
         "refused_modes": refusals,
     }
@@ -83,8 +86,7 @@ _TOP = (
 
 def _mode(profile: Profile, machine: str, choice: Choice) -> dict[str, Any]:
     """One mode's own figures, none of which is the other's. GiB are a GPU's."""
-    fit, setup, shape = choice.fit, choice.setup, profile.shape
-    assert shape is not None  # or there would be no choice
+    fit, setup = choice.fit, choice.setup
     return {
         "max_context": choice.context,
         "context_as_wished": choice.reached,
@@ -96,10 +98,11 @@ def _mode(profile: Profile, machine: str, choice: Choice) -> dict[str, Any]:
         "kv_bytes_per_token": fit.kv_bytes_per_token,
         "kv_tokens": fit.kv_tokens,
         "tensor_parallel": setup.tp,
+        "pipeline_parallel": setup.pp,
         "context_parallel": setup.dcp,
         "flags": list(profile.flags(machine, choice)),
         "reasons": [f"{flag}: {why}" for flag, why in choice.reasons],
-        "frontier": [list(point) for point in frontier(shape, choice)],
+        "frontier": [list(point) for point in frontier(choice)],
         "speed": _speed(profile, machine, choice),
     }
 
@@ -107,6 +110,9 @@ def _mode(profile: Profile, machine: str, choice: Choice) -> dict[str, Any]:
 def _speed(profile: Profile, machine: str, choice: Choice) -> dict[str, Any]:
     """Decode speed by requests at a time, and what that figure rests on."""
     setup = choice.setup
+    if setup.pp > 1:
+        basis = f"not measured: nobody has run {setup.pp} machines as one pipeline here"
+        return {"tok_s_per_request": None, "basis": basis}
     row = measured.find(profile.config, MACHINES[machine].gpu, setup.tp, setup.dcp)
     if row is None:
         shared = (
@@ -122,7 +128,6 @@ def _speed(profile: Profile, machine: str, choice: Choice) -> dict[str, Any]:
 
 def nearest(ask: Ask) -> dict[str, Any]:
     """The smallest change that fits: free parallelism on this machine, another machine, more."""
-    profile = ask.profile
     if ask.limits != Limits():
         here = _fits_on(ask, ask.machine)
         if here:
@@ -131,7 +136,7 @@ def nearest(ask: Ask) -> dict[str, Any]:
         found = _fits_on(ask, machine)
         if found:
             return {"machine": machine, "command": _command(ask, machine), **found}
-    return several(profile)
+    return several.nearest(ask.profile, ask.mode)
 
 
 def _fits_on(ask: Ask, machine: str) -> dict[str, Any] | None:
@@ -150,24 +155,6 @@ def _command(ask: Ask, machine: str) -> str:
     return f"mayfly plan {ask.profile.name} --machine {machine} --mode {ask.mode}"
 
 
-def several(profile: Profile) -> dict[str, Any]:
-    """How many machines of a kind would hold the weights together: arithmetic, nothing mayfly does.
-
-    A tenth of the memory stays free for the engine.
-    """
-    weights_gib = profile.size_gb * 1e9 / GIB
-    whole = [name for name in GPU_MACHINES if MACHINES[name].gpus == 8]
-    needed = {name: math.ceil(weights_gib / (0.9 * _size(MACHINES[name])[0])) for name in whole}
-    fewest = min(needed, key=lambda name: (needed[name], _size(MACHINES[name])))
-    others = ", ".join(f"{count} x {name}" for name, count in needed.items())
-    return {
-        "machine": fewest,
-        "machines": needed[fewest],
-        "command": None,
-        "note": f"{weights_gib:,.0f} GiB of weights need at least {others}. mayfly uses one.",
-    }
-
-
 def every_fit(profiles: Mapping[str, Profile], mode: str) -> list[dict[str, Any]]:
     """One mode of every profile on every machine: a row each, in the order of both tables."""
     rows = []
@@ -177,7 +164,20 @@ def every_fit(profiles: Mapping[str, Profile], mode: str) -> list[dict[str, Any]
             try:
                 choice = profile.choose(machine, mode)
             except FitError as error:
-                rows.append({**row, "fits": False, "reason": str(error)})
+                rows.append(
+                    {
+                        **row,
+                        "fits": False,
+                        "reason": str(error),
+                        "nodes": _nodes(profile, machine, mode),
+                    }
+                )
                 continue
             rows.append({**row, "fits": True, **_mode(profile, machine, choice)})
     return rows
+
+
+def _nodes(profile: Profile, machine: str, mode: str) -> int | None:
+    """How many whole hosts hold what one of them does not; None where mayfly knows none."""
+    found = several.fewest(profile, machine, mode) if machine in several.WHOLE else None
+    return found.nodes if found else None

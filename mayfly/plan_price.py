@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mayfly import pricing
@@ -18,9 +19,13 @@ def price(ask: Ask) -> dict[str, Any]:
     """Rate with its source, when the session ends in any case, and what all of it comes to.
 
     USD; null where no source says. Ranges are [lowest, highest] of what the sources say there.
+    All of it is for all machines together.
     """
     zone = ask.zone or MACHINES[ask.machine].zones[0]
-    rates = (*ask.live_rates, *pricing.shipped())
+    rates = tuple(
+        replace(rate, usd_per_h=ask.nodes * rate.usd_per_h)
+        for rate in (*ask.live_rates, *pricing.shipped())
+    )
     rate = pricing.lookup(ask.machine, zone, ask.provisioning, rates)
     found = pricing.known(ask.machine, zone, ask.provisioning, rates)
     by = pricing.for_budget(found, ask.today) if ask.budget_usd is not None else None
@@ -95,8 +100,8 @@ def lines(planned: dict[str, Any], today: datetime.date) -> list[str]:
         told += [f"Known: {_line(other)}" for other in planned["other_rates"][:1]]
         return [*told, _weights_line(planned["weights"])]
     told = [
-        f"{planned['usd_per_hour']:.2f} USD/h as {where} ({planned['rate_source']}, "
-        f"{planned['rate_date']}); it ends after {hours} at the latest: "
+        f"{planned['usd_per_hour']:.2f} USD/h{_all(planned['nodes'])} as {where} "
+        f"({planned['rate_source']}, {planned['rate_date']}); it ends after {hours} at the latest: "
         f"{planned['total_usd']:.2f} USD."
     ]
     low, high = planned["usd_per_hour_range"]
@@ -112,6 +117,10 @@ def lines(planned: dict[str, Any], today: datetime.date) -> list[str]:
     if others and others[0]["usd_per_hour"] < planned["usd_per_hour"]:
         told.append(f"Cheapest known: {_line(others[0])}")
     return [*told, _weights_line(planned["weights"])]
+
+
+def _all(nodes: int) -> str:
+    return f" for all {nodes}" if nodes > 1 else ""
 
 
 def _budget_line(planned: dict[str, Any], today: datetime.date) -> str:

@@ -16,53 +16,16 @@ from mayfly import engine_flags
 from mayfly.fit import GIB, FitError
 from mayfly.machines import GPU_MACHINES, GPUS, MACHINES, MachineType
 from mayfly.modes import MODES, MOST_UTIL, Choice, Limits, Target, Wish, choose
+from mayfly.parts import Shape
 from mayfly.problems import ConfigError, Problem, one_of
+from mayfly.profile_parts import LOAD_FORMATS, Draft, Engine, Offer, Seeding
 from mayfly.reading import Table
-from mayfly.shape import Shape, shape_of
+from mayfly.shape import shape_of
 
 __all__ = ["MODES", "Wish"]
 
 PROFILES = Path(__file__).resolve().parent.parent / "profiles"
-LOAD_FORMATS = ("safetensors", "fastsafetensors", "instanttensor")
-"""vLLM's ways from the files to the GPU that the locked environments hold.
-
-On one H100, 44.9 GB from RAM: instanttensor 4.2 s; safetensors 31.6 s, in a machine's first start
-(docs/results/raw/2026-11-23-h100-start)."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Engine:
-    """The locked environment that serves the model.
-
-    vllm: version. lock: file name in startup/locks/. driver_branch: e.g. "580".
-    load_format: of LOAD_FORMATS.
-    """
-
-    vllm: str
-    lock: str
-    driver_branch: str
-    load_format: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seeding:
-    """How the weights come from the hub: files in flight at a time, and the disk they need (GB)."""
-
-    disk_gb: int
-    parallel: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Draft:
-    """A speculative decoding head that exists. Not served: its files are a second repository.
-
-    tokens: how many it proposes at a time.
-    """
-
-    model: str
-    method: str
-    tokens: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +34,6 @@ class Mode:
 
     context_tokens: int
     flags: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Offer:
-    """A machine that a profile is offered on. util: the most of its GPUs' memory, None = no say."""
-
-    util: float | None = None
-    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,14 +68,23 @@ class Profile:
         """The first that it is offered on; "" where it is offered on none."""
         return next(iter(self.machines), "")
 
-    def choose(self, machine: str, mode: str, limits: Limits | None = None) -> Choice:
-        """The planner's settings on any GPU machine. FitError where the model does not fit."""
+    def choose(
+        self, machine: str, mode: str, limits: Limits | None = None, nodes: int = 1
+    ) -> Choice:
+        """The planner's settings on any GPU machine, or on several of one type.
+
+        FitError where the model does not fit.
+        """
         if self.shape is None:
             raise FitError(self._unplanned(MACHINES[machine]))
         asked = limits or Limits()
         asked = replace(asked, util=asked.util or self.offers.get(machine, Offer()).util)
         target = Target(
-            shape=self.shape, machine=MACHINES[machine], engine=self.engine.vllm, limits=asked
+            shape=self.shape,
+            machine=MACHINES[machine],
+            engine=self.engine.vllm,
+            limits=asked,
+            nodes=nodes,
         )
         return choose(target, mode, self.wishes[mode])
 

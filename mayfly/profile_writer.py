@@ -10,7 +10,8 @@ from mayfly.fit import FitError
 from mayfly.hub import NOTHING_WRITTEN, HubModel
 from mayfly.machines import GPU_MACHINES, GPUS, MACHINES
 from mayfly.modes import MODES, Target, Wish, choose
-from mayfly.shape import Shape, ShapeError, shape_of
+from mayfly.parts import Shape, ShapeError
+from mayfly.shape import shape_of
 
 ENGINE = "0.24.0"
 MOST_OFFERS = 3

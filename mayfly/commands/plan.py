@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from mayfly import checkpoint as checkpoints
-from mayfly import plan_price, profile
+from mayfly import plan_price, profile, several
 from mayfly.errors import RefusedError, WrongInputError
 from mayfly.fit import KvType
 from mayfly.machines import GPU_MACHINES, MACHINES, MachineType
@@ -20,6 +20,7 @@ from mayfly.problems import NOTHING_DONE, one_of
 
 KV_TYPES = ("auto", "bf16", "fp8")
 BAR = 32
+NOT_STARTED = "This is arithmetic: mayfly up starts one machine, several it only plans."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class Wanted:
 
     profile: str
     machine: str
+    nodes: int
     mode: str
     context: int
     concurrency: int
@@ -66,6 +68,8 @@ def parse(wanted: Wanted) -> Ask:
     """The question in the planner's terms. WrongInputError for what cannot be meant."""
     loaded = profile.load(wanted.profile)
     machine = chosen("machine", wanted.machine or loaded.default_machine or GPU_MACHINES[0])
+    if wanted.nodes > 1:
+        one("machine", machine.name, several.WHOLE)
     mode = one("mode", wanted.mode or DEFAULT_MODE, MODES)
     kv = one("kv", wanted.kv, KV_TYPES)
     one("provisioning", wanted.provisioning, machine.provisioning)
@@ -79,6 +83,7 @@ def parse(wanted: Wanted) -> Ask:
     return Ask(
         profile=dataclasses.replace(loaded, wishes={**loaded.wishes, mode: wish}),
         machine=machine.name,
+        nodes=wanted.nodes,
         mode=mode,
         provisioning=wanted.provisioning,
         zone=wanted.zone,
@@ -115,6 +120,10 @@ def exact(wanted: Wanted, loaded: profile.Profile, machine: MachineType) -> floa
     """Bytes a GPU from the checkpoint at hand; None without one."""
     if not wanted.checkpoint:
         return None
+    if wanted.nodes > 1:
+        raise WrongInputError(
+            "--checkpoint: exact sizes are read for one machine only.", "Nothing was planned."
+        )
     if loaded.shape is None:
         raise WrongInputError(
             f"--checkpoint: {loaded.name} has no config.json that the planner can read.",
@@ -141,9 +150,9 @@ def refusal(ask: Ask, planned: dict[str, Any]) -> RefusedError:
         remedy = f"Try: {near['command']}   (fits, {near['max_context']:,} tokens of context)"
     else:
         remedy = near["note"]
+    machines = f"{ask.nodes} x {ask.machine}" if ask.nodes > 1 else ask.machine
     return RefusedError(
-        f"{ask.profile.name} does not fit {ask.machine} in mode {ask.mode}: "
-        f"{planned['reasons'][0]}.",
+        f"{ask.profile.name} does not fit {machines} in mode {ask.mode}: {planned['reasons'][0]}.",
         NOTHING_DONE,
         remedy,
     )
@@ -188,17 +197,25 @@ def show(planned: dict[str, Any]) -> None:
 
     console = Console(highlight=False)
     console.print(
-        f"[bold]{planned['profile']}[/] ({planned['model']}) on {planned['machine']}, "
+        f"[bold]{planned['profile']}[/] ({planned['model']}) on {machines(planned)}, "
         f"{planned['gpus']}, {planned['engine']}"
     )
-    for line in plan_price.lines(planned, utc_today()):
+    money = plan_price.lines(planned, utc_today())
+    for line in (*money, *several.lines(planned["beside"], planned["zone"])):
         console.print(escape(line), soft_wrap=True)
+    if planned["nodes"] > 1:
+        console.print(NOT_STARTED)
     for mode, figures in planned["modes"].items():
         console.print()
         for line in mode_lines(mode, figures, chosen=mode == planned["mode"]):
             console.print(escape(line), soft_wrap=True)
     for mode, why in planned["refused_modes"].items():
         console.print(escape(f"\nmode {mode}: no: {why}"), soft_wrap=True)
+
+
+def machines(planned: dict[str, Any]) -> str:
+    nodes = planned["nodes"]
+    return f"{nodes} x {planned['machine']}" if nodes > 1 else str(planned["machine"])
 
 
 def mode_lines(mode: str, figures: dict[str, Any], *, chosen: bool) -> list[str]:
@@ -276,7 +293,8 @@ def fit_table(found: list[dict[str, Any]]) -> list[str]:
                 f"| {row['tensor_parallel']} | {row['context_parallel']} |"
             )
         else:
+            more = f"; {row['nodes']} of them hold it" if row["nodes"] else ""
             lines.append(
-                f"| {row['profile']} | {row['machine']} | no: {row['reason']} |" + " |" * 6
+                f"| {row['profile']} | {row['machine']} | no: {row['reason']}{more} |" + " |" * 6
             )
     return lines

@@ -32,6 +32,9 @@ app.add_typer(profile_app, name="profile")
 def plan(
     profile: Profile = "",
     machine: Machine = "",
+    nodes: Annotated[
+        int, typer.Option(min=1, max=8, help="Machines that serve the model together.")
+    ] = 1,
     mode: ModeName = "",
     context: Wished = 0,
     concurrency: Wished = 0,
@@ -56,6 +59,7 @@ def plan(
     wanted = command.Wanted(
         profile=profile,
         machine=machine,
+        nodes=nodes,
         mode=mode,
         context=context,
         concurrency=concurrency,

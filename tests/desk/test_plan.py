@@ -75,6 +75,18 @@ def test_plan_says_by_which_rate_a_budget_becomes_a_deadline(capsys):
     assert "none is newer than 30 days" in out
 
 
+def test_plan_shows_several_machines_beside_others_when_it_is_asked_for_them(capsys):
+    """The larger GPU is often the cheaper answer; and `up` does not start them yet."""
+    code, out, _ = said(capsys, "kimi-k3", "--nodes", "3", "--machine", "a3-highgpu-8g")
+
+    assert code == 0
+    assert "on 3 x a3-highgpu-8g, 24 x H100 80GB" in out
+    assert "158.88 USD/h for all 3 as spot in us-central1-a" in out
+    assert "Or 2 x a3-ultragpu-8g: 101.74 USD/h, 32,768 tokens of context" in out
+    assert "--pipeline-parallel-size=3: a machine holds its share of the 93 layers" in out
+    assert "mayfly up starts one machine" in out
+
+
 def test_plan_takes_the_wished_settings_when_they_are_given(capsys):
     """What a profile wishes is a start, not a limit."""
     code, out, _ = said(
@@ -113,7 +125,8 @@ def test_plan_says_which_mode_is_refused_when_the_other_fits(capsys):
 @pytest.mark.parametrize(
     ("words", "why", "remedy"),
     [
-        (["kimi-k3", "--machine", "a3-highgpu-8g"], "1,454 GiB, all GPUs", "2 x a3-ultragpu-8g"),
+        (["kimi-k3", "--machine", "a3-highgpu-8g"], "191.0 GiB of", "a3-ultragpu-8g --nodes 2"),
+        (["kimi-k3", "--nodes", "2"], "2 x a3-highgpu-8g in mode fast", "a3-ultragpu-8g --nodes 2"),
         (["kimi-k2.5", "--machine", "a2-highgpu-8g"], "71.1 GiB of", "--machine a2-ultragpu-8g"),
         (["kimi-k2.5", "--machine", "a2-ultragpu-8g", "--kv", "fp8"], "8.9", "fits, 32,768"),
         (["kimi-k2.5", "--mode", "long", "--kv", "fp8", "--dcp", "8"], "refuses an fp8", "262,144"),
@@ -223,7 +236,8 @@ def test_plan_goes_by_the_table_when_google_does_not_answer(checkout, capsys):
             "--provisioning: 'on-demand'. Valid: spot, flex-start.",
         ),
         (["kimi-k2.5", "--checkpoint", "/nowhere"], "/nowhere holds no *.safetensors"),
-        (["kimi-k3", "--checkpoint", "/nowhere"], "no config.json"),
+        (["kimi-k3", "--nodes", "3", "--checkpoint", "/nowhere"], "for one machine only"),
+        (["kimi-k3", "--nodes", "2", "--machine", "a3-highgpu-4g"], "Valid: a3-highgpu-8g, a3-me"),
     ],
 )
 def test_plan_ends_with_2_when_it_cannot_be_meant(capsys, words, says):

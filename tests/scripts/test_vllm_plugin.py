@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from local import checkpoint
-from mayfly import profile
+from mayfly import profile, profile_parts
 from startup import manifest
 from startup.vllm_plugin import shards
 from tests.conftest import ROOT
@@ -287,7 +287,7 @@ def test_wait_takes_no_shard_of_another_size_for_whole(node, arrivals, monkeypat
 def test_every_profile_names_a_load_format_that_the_plugin_and_its_lock_have():
     """It would die on the GPU machine, minutes after the first dollar."""
     inner = (ROOT / "startup/vllm_plugin/loader.py").read_text()
-    assert f"INNER = {profile.LOAD_FORMATS}".replace("'", '"') in inner
+    assert f"INNER = {profile_parts.LOAD_FORMATS}".replace("'", '"') in inner
     for name in profile.names():
         engine = profile.load(name).engine
         lock = ROOT / "startup/locks" / engine.lock

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from mayfly.fit import FitError, fit
-from mayfly.shape import ShapeError, shape_of
+from mayfly.parts import ShapeError
+from mayfly.shape import shape_of
 
 H100 = 79.65  # GiB the driver reported where the points below were measured
 SEED_H100 = 79.18

@@ -153,7 +153,7 @@ def test_plan_says_how_many_machines_when_none_holds_the_model():
     near = planned("kimi-k3")["nearest"]
 
     assert (near["machines"], near["machine"]) == (2, "a3-ultragpu-8g")
-    assert "3 x a3-highgpu-8g" in near["note"]
+    assert near["command"] == ("mayfly plan kimi-k3 --machine a3-ultragpu-8g --nodes 2 --mode fast")
 
 
 def test_page_of_all_fits_is_what_the_command_prints(capsys):

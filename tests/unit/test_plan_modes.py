@@ -107,7 +107,7 @@ def test_exact_weights_take_the_place_of_the_arithmetic_when_they_are_known():
 def test_frontier_never_promises_more_than_the_engine_takes():
     """Short requests are bounded by --max-num-seqs, long ones by the cache."""
     found = chosen("kimi-k2.5", "a3-highgpu-8g", "long")
-    points = frontier(shape_of(config("kimi-k2.5")), found)
+    points = frontier(found)
 
     assert points[0] == (1024, 8)
     assert points[-1] == (262_144, 1)
