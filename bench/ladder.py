@@ -10,11 +10,10 @@ cloud's own patterns (bench/ladder_patterns.py). The same trials give the same p
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from bench.ladder_patterns import Played, played  # noqa: E402
 from bench.ladder_world import HINT_IS_RIGHT, REGIMES, Regime, World  # noqa: E402
 from mayfly import profile  # noqa: E402
 from mayfly.capacity import Verdict, classify  # noqa: E402
-from mayfly.ladder.rungs import Rung, Wanted, rungs  # noqa: E402
+from mayfly.ladder.rungs import EGRESS_USD_PER_GB, Rung, Wanted, rank, rungs  # noqa: E402
 from mayfly.ladder.walk import Attempt, Done, Ladder, Try, next_step  # noqa: E402
 from mayfly.machines import ANY, REGIONS  # noqa: E402
 
@@ -75,15 +74,7 @@ def places(**more: Any) -> tuple[Rung, ...]:
 def search(way: Way, world: World | Played, found: Sequence[Rung]) -> Outcome:
     """Walk one world by one way."""
     if way.advice:
-        said = {(r.place.machine, r.place.zone): world.advice(r.place) for r in found}
-        told = {place: chance for place, chance in said.items() if chance is not None}
-        wanted = Wanted(
-            profile=profile.load(PROFILE),
-            regions=REGIONS,
-            weights_region=HOME,
-            obtainability=told,
-        )
-        found = rungs(wanted)[0]
+        found = rank([replace(r, obtainability=world.advice(r.place)) for r in found])
     ladder = Ladder(rungs=found, retry_for_s=RETRY_FOR_S)
     attempts: list[Attempt] = []
     now_s = 0.0
@@ -107,7 +98,7 @@ def _next(way: Way, ladder: Ladder, attempts: Sequence[Attempt]) -> object:
 
 
 def _heard(way: Way, verdict: Verdict) -> Verdict:
-    return verdict if way.hints else dataclasses.replace(verdict, zones=())
+    return verdict if way.hints else replace(verdict, zones=())
 
 
 def table(regime: Regime, trials: int, found: Sequence[Rung]) -> list[str]:
@@ -170,6 +161,11 @@ def _two(values: Sequence[float]) -> str:
     return f"{statistics.median(ordered):.0f} / {ordered[int(0.9 * (len(ordered) - 1))]:.0f}"
 
 
+def sources(found: Sequence[Rung]) -> str:
+    """Where the prices are from, and of which day."""
+    return "\n".join(sorted({f"- {r.rate.date}: {r.rate.source}" for r in found}))
+
+
 def page(trials: int = TRIALS) -> str:
     """docs/results/ladder.md, whole."""
     found = places()
@@ -178,8 +174,16 @@ def page(trials: int = TRIALS) -> str:
 
 Made by `python bench/ladder.py --out docs/results/ladder.md`; a test holds this page to it.
 **A simulation on made patterns, not a measurement**: nobody has published how spot GPUs come and
-go, so each pattern below is an assumption, said in its title. What walks through them is the
-product: its ranking, its reading of Google's errors, its steps.
+go, so each pattern below is an assumption, said in its title: how much of the time a place has room
+and for how long are nobody's figures. A history that somebody has recorded can be played as these
+are (`docs/local-capacity.md`, key `source`); none comes with mayfly. Of what ranks the places only
+the prices are published, not the {EGRESS_USD_PER_GB:g} USD/GB between regions; `mayfly/rates.yaml`
+has each with its source:
+
+{sources(found)}
+
+What walks through the patterns is the product: its ranking, its reading of Google's errors, its
+steps.
 
 {PROFILE} on spot, {len(found)} places ({len({r.place.region for r in found})} regions, \
 {len({r.place.machine for r in found})} machines), weights in {HOME}, {trials} searches a row, all

@@ -18,7 +18,6 @@ TIGHT = next(r for r in REGIMES if r.name == "tight")
 FULL, RANKED, BLIND, STUBBORN = ladder.WAYS
 
 
-@pytest.mark.timeout(600)
 def test_page_is_what_the_command_makes():
     """A table that nobody can make again is a claim."""
     assert PAGE.read_text() == ladder.page()
@@ -30,6 +29,8 @@ def test_page_says_that_it_is_no_measurement():
 
     assert "A simulation on made patterns, not a measurement" in words
     assert "Assumed" in words
+    assert "none comes with mayfly" in words
+    assert [r.rate.source for r in FOUND if r.rate.source not in words] == []
 
 
 def test_world_is_the_same_for_every_way_when_the_trial_is():
