@@ -85,7 +85,7 @@ class IdleReaper(pulumi.ComponentResource):
         args, v2 = self._args, gcp.cloudfunctionsv2
         return v2.Function(
             f"{self._name}-function",
-            name="mayfly-reaper",
+            name=names.REAPER,
             project=args.project,
             location=args.region,
             description="Ends idle mayfly VMs and destroys the stacks they leave",
@@ -122,7 +122,7 @@ class IdleReaper(pulumi.ComponentResource):
         args, scheduler = self._args, gcp.cloudscheduler
         return scheduler.Job(
             f"{self._name}-job",
-            name="mayfly-reaper",
+            name=names.REAPER,
             project=args.project,
             region=args.region,
             description="Wakes the mayfly reaper",

@@ -70,7 +70,7 @@ class PrivateNetwork(pulumi.ComponentResource):
         }
         gcp.compute.Firewall(
             f"{name}-iap-ssh",
-            name="mayfly-iap-ssh",
+            name=names.SSH_RULE,
             project=args.project,
             network=network.id,
             description="SSH through Identity-Aware Proxy; the only way in",

@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 
 from mayfly.problems import Problem, one_of
 
+DEFAULT_PROFILE, DEFAULT_REGION = "kimi-k2.5", "us-central1"
+
 KEYS: Mapping[str, str | list[str]] = {
     "layer": "session",
-    "profile": "kimi-k2.5",
+    "profile": DEFAULT_PROFILE,
     "machine": "",
     "zone": "",
-    "regions": ["us-central1"],
+    "regions": [DEFAULT_REGION],
     "provisioning": "",
     "mode": "fast",
     "image": "",

@@ -20,8 +20,11 @@ VM_PREFIX = "mayfly-"
 VM_TAG = "mayfly-vm"
 """The network tag that the IAP rule targets; every VM of ours carries it."""
 
-REAPER_ACCOUNT = "mayfly-reaper"
-"""The reaper's service account, up to its @."""
+REAPER = "mayfly-reaper"
+"""The reaper's function, its job, and its service account up to the @."""
+
+SSH_RULE = "mayfly-iap-ssh"
+"""The firewall's rule for tunnels, the only way in."""
 
 API_KEY_SECRET = "mayfly-api-key"
 

@@ -42,13 +42,25 @@ class Project:
             return None
         return str(self.config(stack).get("mayfly:layer") or "session")
 
+    def state_bucket(self, google_project: str) -> str:
+        """Where states, leases and the ledger lie: as a stack's file says, the foundation's first;
+        else by its usual name."""
+        for stack in self._foundation_first():
+            named = self.config(stack).get("mayfly:stateBucket")
+            if isinstance(named, str) and named:
+                return named
+        return names.bucket(google_project, "state")
+
+    def _foundation_first(self) -> list[str]:
+        """It is the one that every session follows."""
+        return sorted(self.stacks(), key=lambda stack: stack != names.FOUNDATION)
+
     def google_project(self) -> str:
         """The Google Cloud project id: environment, then any stack's file. WrongInputError."""
         for name in names.PROJECT_VARIABLES:
             if os.environ.get(name):
                 return os.environ[name]
-        # "foundation" first: it is the one that every session follows.
-        for stack in sorted(self.stacks(), key=lambda s: s != "foundation"):
+        for stack in self._foundation_first():
             project = self.config(stack).get("gcp:project")
             if isinstance(project, str) and project:
                 return project

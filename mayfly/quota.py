@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mayfly.errors import RefusedError
 from mayfly.machines import MachineType, region_of
+from mayfly.problems import NOTHING_DONE
 
 SERVICE = "compute.googleapis.com"
 UNLIMITED = -1
@@ -160,3 +162,49 @@ def shown(value: int | None) -> str:
     if value is None:
         return "not listed"
     return "unlimited" if value == UNLIMITED else f"{value:,}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demand:
+    """One VM for a profile, and the regions where it may be."""
+
+    profile: str
+    machine: MachineType
+    provisioning: str
+    regions: tuple[str, ...]
+
+    @property
+    def what(self) -> str:
+        return f"{self.machine.name} as {self.provisioning}"
+
+    def check(self, limits: Limits) -> dict[str, list[Finding]]:
+        """By region: each need, with its limit."""
+        return {r: check(limits, self.machine, self.provisioning, r) for r in self.regions}
+
+    def request_command(self, region: str) -> str:
+        return (
+            f"mayfly quota request {self.profile} --machine {self.machine.name} "
+            f"--provisioning {self.provisioning} --region {region} --email YOU@EXAMPLE.COM"
+        )
+
+    def refusal(self, by_region: Mapping[str, Sequence[Finding]]) -> RefusedError:
+        """What is short in the region that comes closest.
+
+        Of two that fall short in as many limits, the one that grants more GPUs is closer.
+        """
+
+        def distance(region: str) -> tuple[int, int]:
+            found = by_region[region]
+            return sum(finding.short for finding in found), -(found[0].limit or 0)
+
+        region = min(by_region, key=distance)
+        what = "; ".join(
+            f"{f.need.quota_id} is {shown(f.limit)}, {f.need.least:,} are needed"
+            for f in by_region[region]
+            if f.short
+        )
+        return RefusedError(
+            f"No region's quota is enough for {self.what}. Closest is {region}: {what}.",
+            f"Such a VM would be refused at once. {NOTHING_DONE}",
+            f"Try: {self.request_command(region)}",
+        )

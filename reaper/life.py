@@ -200,7 +200,7 @@ def _ender(told: Sequence[Operation], known: Known | None, seconds: float) -> tu
         return _by_itself(known)
     if ours and ending is not None:
         return "reaper", ending.reason
-    if end.user.startswith(f"{names.REAPER_ACCOUNT}@"):
+    if end.user.startswith(f"{names.REAPER}@"):
         return "reaper", ending.reason if ending else CUT_OFF
     if "@" in end.user and end.user != SYSTEM:
         return "user", f"{end.kind} by {end.user}"

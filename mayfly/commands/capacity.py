@@ -8,12 +8,12 @@ from mayfly import advice, pricing, profile
 from mayfly.advice import Advice
 from mayfly.commands.plan import chosen, one
 from mayfly.commands.quota import open_project, table
+from mayfly.config import DEFAULT_PROFILE
 from mayfly.errors import RefusedError
 from mayfly.machines import MachineType
 from mayfly.problems import NOTHING_DONE
 from mayfly.quota import regions
 
-DEFAULT_PROFILE = "kimi-k2.5"
 HIGH = 0.7
 UNKNOWN = "?"
 

@@ -13,7 +13,7 @@ from mayfly import ledger, names
 from mayfly.cloud import Cloud, connect
 from mayfly.errors import FailedError, WrongInputError
 from mayfly.ledger import Record
-from mayfly.project import Project, find_project
+from mayfly.project import find_project
 from mayfly.vms import printable
 
 AT_ONCE = 16
@@ -50,7 +50,7 @@ def run(*, as_json: bool, as_csv: bool, month: str = "") -> None:
         )
     check_month(month)
     project = find_project()
-    bucket = state_bucket(project)
+    bucket = project.state_bucket(project.google_project())
     records = read(connect(project.google_project()), bucket)
     if month:
         records = [record for record in records if GROUPS["month"](record) == month]
@@ -71,15 +71,6 @@ def check_month(text: str) -> None:
             "Nothing was attempted.",
             "Try: mayfly cost --month 2026-11",
         )
-
-
-def state_bucket(project: Project) -> str:
-    """Where the ledger lies: as the stacks' files say, else by its usual name."""
-    for stack in sorted(project.stacks(), key=lambda name: name != names.FOUNDATION):
-        named = project.config(stack).get("mayfly:stateBucket")
-        if isinstance(named, str) and named:
-            return named
-    return names.bucket(project.google_project(), "state")
 
 
 def read(cloud: Cloud, bucket: str) -> list[Record]:

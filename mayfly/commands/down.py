@@ -94,10 +94,8 @@ def confirm(what: list[str], yes: bool) -> None:
 def end_watch(cloud: Cloud, project: Project, stack: str) -> None:
     """Tell a `mayfly up --watch` that the session is not wanted any more. Best effort: without it
     the watch sees that somebody deleted the VM."""
-    written = project.config(stack).get("mayfly:stateBucket")
-    bucket = str(written or names.bucket(cloud.project, "state"))
     try:
-        cloud.storage.delete(bucket, names.watch(stack))
+        cloud.storage.delete(project.state_bucket(cloud.project), names.watch(stack))
     except CloudError as error:
         say(f"a watch of {stack}, if there is one, was not told: {error.message}")
 

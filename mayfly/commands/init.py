@@ -10,6 +10,7 @@ import typer
 
 from mayfly import names
 from mayfly.cloud import connect
+from mayfly.config import DEFAULT_PROFILE, DEFAULT_REGION, SHIPPED_SESSION
 from mayfly.engine import Engine
 from mayfly.errors import FailedError, MayflyError, WrongInputError
 from mayfly.machines import REGIONS
@@ -21,7 +22,6 @@ from mayfly.setup.steps import Step, steps
 
 PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]|[a-z0-9.-]+:[a-z][a-z0-9-]{4,28}[a-z0-9]")
 KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
-DEFAULT_REGION = "us-central1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def run(asked: Asked) -> None:
 
 
 def default_profile(checkout: Project) -> str:
-    return str(checkout.config("dev").get("mayfly:profile") or "kimi-k2.5")
+    return str(checkout.config(SHIPPED_SESSION).get("mayfly:profile") or DEFAULT_PROFILE)
 
 
 def here(asked: Asked) -> bool:
@@ -103,8 +103,7 @@ def project_named(asked: Asked, checkout: Project) -> str:
 
 
 def bucket_named(asked: Asked, checkout: Project, project: str) -> str:
-    written = checkout.config(names.FOUNDATION).get("mayfly:stateBucket")
-    return asked.bucket or str(written or names.bucket(project, "state"))
+    return asked.bucket or checkout.state_bucket(project)
 
 
 def key_named(asked: Asked, checkout: Project, project: str, region: str) -> str:

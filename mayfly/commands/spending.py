@@ -7,6 +7,7 @@ import typer
 from mayfly import completion
 from mayfly.break_even import API_USD_IN, API_USD_OUT
 from mayfly.commands.options import Json
+from mayfly.config import DEFAULT_PROFILE
 
 Place = Annotated[str, typer.Option(help="With --break-even; else the profile's first.")]
 
@@ -23,7 +24,7 @@ def cost(
     ] = False,
     profile: Annotated[
         str, typer.Option(help="With --break-even.", autocompletion=completion.profiles)
-    ] = "kimi-k2.5",
+    ] = DEFAULT_PROFILE,
     machine: Place = "",
     zone: Place = "",
     provisioning: Annotated[str, typer.Option(help="spot | flex-start | on-demand")] = "spot",

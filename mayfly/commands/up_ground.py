@@ -8,6 +8,7 @@ from typing import Any
 from mayfly import names
 from mayfly.cloud import Cloud, CloudError
 from mayfly.commands import seed
+from mayfly.config import DEFAULT_REGION
 from mayfly.engine import Engine
 from mayfly.errors import FailedError
 from mayfly.profile import Profile
@@ -36,7 +37,7 @@ class Ground:
         if self.outputs:
             return list(self.outputs["subnets"])
         written = self.project.config(self.stack).get("mayfly:regions")
-        return [str(r) for r in written] if isinstance(written, list) else ["us-central1"]
+        return [str(r) for r in written] if isinstance(written, list) else [DEFAULT_REGION]
 
     @property
     def home(self) -> str:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 from mayfly import quota
 from mayfly.cloud import Cloud, CloudError
-from mayfly.commands.quota import Launch, refusal
 from mayfly.commands.up_advice import Tell, advised
 from mayfly.errors import RefusedError
 from mayfly.ladder.rungs import LeftOut, Rung, Wanted, rungs
 from mayfly.machines import MACHINES
 from mayfly.problems import NOTHING_DONE
-from mayfly.quota import Finding, Limits
+from mayfly.quota import Demand, Finding, Limits
 
 
 @dataclass(frozen=True)
@@ -62,20 +61,15 @@ def granted(found: Sequence[Rung], limits: Limits) -> tuple[tuple[Rung, ...], tu
 def too_little(question: Wanted, found: Sequence[Rung], limits: Limits) -> RefusedError:
     """What is short for the best rung's machine, where it is least, and the request to send."""
     best = found[0].place
-    regions = dict.fromkeys(
-        rung.place.region for rung in found if rung.place.machine == best.machine
-    )
-    machine = MACHINES[best.machine]
-    launch = Launch(
+    places = (rung.place for rung in found)
+    regions = dict.fromkeys(p.region for p in places if p.machine == best.machine)
+    demand = Demand(
         profile=question.profile.name,
-        machine=machine,
+        machine=MACHINES[best.machine],
         provisioning=best.provisioning,
         regions=tuple(regions),
     )
-    by_region = {
-        region: quota.check(limits, machine, best.provisioning, region) for region in regions
-    }
-    return refusal(launch, by_region)
+    return demand.refusal(demand.check(limits))
 
 
 def no_rung(left: Sequence[LeftOut]) -> RefusedError:

@@ -78,7 +78,7 @@ class Witness:
     def foundation_problems(self, region: str) -> list[str]:
         """What a foundation has and this project lacks."""
         project, ask = self.cloud.project, self.cloud.ask
-        function = f"projects/{project}/locations/{region}/functions/mayfly-reaper"
+        function = f"projects/{project}/locations/{region}/functions/{names.REAPER}"
         secret = f"projects/{project}/secrets/{names.API_KEY_SECRET}"
         found = {
             f"bucket {kind}": ask("GET", "storage", f"b/{names.bucket(project, kind)}")

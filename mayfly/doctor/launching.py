@@ -7,14 +7,11 @@ from typing import Any
 
 from mayfly import names, quota
 from mayfly.cloud import Cloud
-from mayfly.commands import quota as quotas
 from mayfly.doctor.finding import Finding
 from mayfly.doctor.kinds import kind
 from mayfly.doctor.site import CannotLookError, Foundation, Site, region
 from mayfly.machines import MACHINES, region_of
 from mayfly.project import CHECKOUT
-
-FIREWALL = "mayfly-iap-ssh"
 
 
 def look_foundation(site: Site, cloud: Cloud, base: Foundation) -> Foundation:
@@ -39,16 +36,16 @@ def judge_quota(site: Site, seen: quota.Limits) -> Iterator[Finding]:
     machine = MACHINES[site.machine]
     offered = quota.regions(machine)
     regions = tuple(r for r in offered if r in site.regions) or offered
-    checked = {r: quota.check(seen, machine, site.provisioning, r) for r in regions}
-    if any(not any(need.short for need in needs) for needs in checked.values()):
-        return
-    launch = quotas.Launch(
+    demand = quota.Demand(
         profile=site.profile.name,
         machine=machine,
         provisioning=site.provisioning,
         regions=regions,
     )
-    no = quotas.refusal(launch, checked)
+    checked = demand.check(seen)
+    if any(not any(need.short for need in needs) for needs in checked.values()):
+        return
+    no = demand.refusal(checked)
     yield kind("quota-short").finding(no.what, command=no.remedy.removeprefix("Try: "))
 
 
@@ -61,7 +58,7 @@ class Rule:
 
 
 def look_network(site: Site, cloud: Cloud, base: Foundation) -> Rule:
-    path = f"projects/{site.project}/global/firewalls/{FIREWALL}"
+    path = f"projects/{site.project}/global/firewalls/{names.SSH_RULE}"
     return Rule(base, cloud.ask("GET", "compute", path) if base.stands else None)
 
 
@@ -70,9 +67,13 @@ def judge_network(site: Site, seen: Rule) -> Iterator[Finding]:
         return
     words = {"foundation": seen.foundation.stack}
     if seen.rule is None:
-        yield kind("firewall-missing").finding(f"There is no firewall rule {FIREWALL}.", **words)
+        yield kind("firewall-missing").finding(
+            f"There is no firewall rule {names.SSH_RULE}.", **words
+        )
     elif seen.rule.get("disabled"):
-        yield kind("firewall-missing").finding(f"The rule {FIREWALL} is switched off.", **words)
+        yield kind("firewall-missing").finding(
+            f"The rule {names.SSH_RULE} is switched off.", **words
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

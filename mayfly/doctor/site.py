@@ -8,7 +8,7 @@ from typing import Any
 
 from mayfly import names
 from mayfly.cloud import Cloud, CloudError
-from mayfly.config import SHIPPED_SESSION
+from mayfly.config import DEFAULT_PROFILE, DEFAULT_REGION, SHIPPED_SESSION
 from mayfly.errors import FailedError
 from mayfly.machines import MACHINES, region_of
 from mayfly.pricing import utc_today
@@ -16,7 +16,6 @@ from mayfly.profile import Profile, load
 from mayfly.project import Project
 from mayfly.setup.look import or_off
 
-DEFAULT_PROFILE = "kimi-k2.5"
 STACK_TYPE = "pulumi:pulumi:Stack"
 
 
@@ -89,7 +88,7 @@ def survey(checkout: Project, profile: str) -> Site:
     return Site(
         checkout=checkout,
         project=project,
-        bucket=str(base.get("mayfly:stateBucket") or names.bucket(project, "state")),
+        bucket=checkout.state_bucket(project),
         key=str(base.get("mayfly:stateKey") or ""),
         profile=loaded,
         machine=machine,
@@ -126,4 +125,4 @@ def state_of(cloud: Cloud, bucket: str, stack: str) -> list[dict[str, Any]]:
 
 def region(site: Site) -> str:
     """Of the launch; else the foundation's first."""
-    return region_of(site.zone) if site.zone else next(iter(site.regions), "us-central1")
+    return region_of(site.zone) if site.zone else next(iter(site.regions), DEFAULT_REGION)

@@ -10,6 +10,7 @@ from typing import Any
 
 from mayfly import locks, names
 from mayfly.cloud import Cloud
+from mayfly.config import DEFAULT_REGION
 from mayfly.doctor.finding import Finding
 from mayfly.doctor.kinds import kind
 from mayfly.doctor.site import Foundation, Site
@@ -20,7 +21,6 @@ from mayfly.setup.steps import bucket_changes
 LOCKS = names.stack_locks("").rstrip("/") + "/"
 USER = "roles/storage.objectUser"
 DECRYPTER = "roles/cloudkms.cryptoKeyDecrypter"
-JOB = "mayfly-reaper"
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ class Reaper:
 def look_reaper(site: Site, cloud: Cloud, base: Foundation) -> Reaper:
     if not base.stands:
         return Reaper(foundation=base)
-    account = f"{names.REAPER_ACCOUNT}@{site.project}.iam.gserviceaccount.com"
+    account = f"{names.REAPER}@{site.project}.iam.gserviceaccount.com"
     member = f"serviceAccount:{base.outputs.get('reaper_email') or account}"
     bucket = f"b/{site.bucket}/iam?optionsRequestedPolicyVersion=3"
     key = f"{site.key}:getIamPolicy?options.requestedPolicyVersion=3"
-    job = f"projects/{site.project}/locations/{home(site, base)}/jobs/{JOB}"
+    job = f"projects/{site.project}/locations/{home(site, base)}/jobs/{names.REAPER}"
     return Reaper(
         foundation=base,
         roles=roles(cloud.ask("GET", "storage", bucket), member),
@@ -79,7 +79,7 @@ def look_reaper(site: Site, cloud: Cloud, base: Foundation) -> Reaper:
 
 
 def home(site: Site, base: Foundation) -> str:
-    return base.region(next(iter(site.regions), "us-central1"))
+    return base.region(next(iter(site.regions), DEFAULT_REGION))
 
 
 def roles(policy: Mapping[str, Any] | None, member: str) -> frozenset[str]:
@@ -101,12 +101,14 @@ def judge_reaper(site: Site, seen: Reaper) -> Iterator[Finding]:
         yield kind("reaper-no-key").finding(what, **words)
     job = seen.job
     if job is None:
-        what = f"Cloud Scheduler has no job {JOB} in {region}."
+        what = f"Cloud Scheduler has no job {names.REAPER} in {region}."
         yield kind("reaper-missing").finding(what, **words)
     elif job.get("state") != "ENABLED":
-        yield kind("reaper-paused").finding(f"The job {JOB} is {job.get('state')}.", **words)
+        yield kind("reaper-paused").finding(
+            f"The job {names.REAPER} is {job.get('state')}.", **words
+        )
     elif (job.get("status") or {}).get("code"):
-        what = f"The last run of {JOB} ended with status {job['status']['code']}."
+        what = f"The last run of {names.REAPER} ended with status {job['status']['code']}."
         yield kind("reaper-failing").finding(what, **words)
 
 

@@ -69,7 +69,7 @@ class Sight:
         return kept
 
     def _books(self) -> dict[str, Any]:
-        bucket = cost.state_bucket(self._project)
+        bucket = self._project.state_bucket(self._cloud.project)
         records = cost.read(self._cloud, bucket)
         told = cost.told(self._project.google_project(), bucket, records)
         last = told.pop("records")[: -LAST_RECORDS - 1 : -1]

@@ -47,7 +47,7 @@ class Here:
             self.cloud.ask(
                 "POST", "services", f"{project}/services/{api}.googleapis.com:enable", {}
             )
-        account = {"accountId": names.REAPER_ACCOUNT}
+        account = {"accountId": names.REAPER}
         made = self.cloud.ask("POST", "iam", f"{project}/serviceAccounts", account)
         wanted = {"title": "reaper", "includedPermissions": [*LOOK, *END]}
         role = {"roleId": "reaper", "role": wanted}
