@@ -11,7 +11,7 @@ from local.machine import gib, openssh, rootfs
 from local.machine.guest import driver as guest_driver
 
 if TYPE_CHECKING:
-    from local.machine.machines import Image
+    from local.machine.image import Image
 
 DEFAULTS = {
     "driver": "580.159.04",
@@ -73,6 +73,11 @@ GPU_MODELS = {
 def internal_ip(instance: Mapping[str, Any]) -> str:
     nics = instance.get("networkInterfaces") or [{}]
     return str(nics[0].get("networkIP") or "10.128.0.2")
+
+
+def network(instance: Mapping[str, Any]) -> str:
+    nics = instance.get("networkInterfaces") or [{}]
+    return basename(str(nics[0].get("network", "")))
 
 
 def environment(image: "Image", instance: Mapping[str, Any]) -> dict[str, str]:

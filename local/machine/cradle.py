@@ -1,4 +1,4 @@
-"""Becomes a machine: `python -m local.machine.cradle SPEC FD...` runs its init in new namespaces.
+"""Becomes a machine: `python -m local.machine.cradle SPEC WIRE FD...` runs init in new namespaces.
 
 Two steps, the same for root and for anybody else. First, with root's power (real, or in a user
 namespace of our own), the machine's file tree is put together and becomes the root. Then a second
@@ -9,10 +9,13 @@ one identity, their own; real root lends it a few, which a unit's DynamicUser= t
 The exit status says how the machine ended (ENDED_*), as its launcher wants to know.
 """
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +35,42 @@ def main() -> int:
     """Boot once; returns how it ended."""
     kernel.die_with_parent()
     spec = json.loads(Path(sys.argv[1]).read_text())
+    with socket.socket(fileno=int(sys.argv[2])) as wire, contextlib.ExitStack() as opened:
+        enter_namespaces(spec, plugger(wire, opened))
+    kernel.die_with_parent()  # a change of identity forgets it
+    child = os.fork()  # the first process of the new pid namespace
+    if child == 0:
+        run_init(spec)
+    _, status = os.waitpid(child, 0)
+    return ending(status)
+
+
+def plugger(wire: socket.socket, opened: contextlib.ExitStack) -> Callable[[], None]:
+    """What, called in the machine's network, gives it a card and hands its other end over `wire`.
+
+    On a host without TUN a machine has none: it hears from no other.
+    """
+    try:
+        device = os.open(kernel.TUN_DEVICE, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return lambda: None
+    opened.callback(os.close, device)
+
+    def plug() -> None:
+        with contextlib.suppress(OSError):
+            nic = kernel.make_nic(device)
+            socket.send_fds(wire, [b"nic"], [nic])
+            os.close(nic)
+
+    return plug
+
+
+def enter_namespaces(spec: dict[str, Any], plug: Callable[[], None]) -> None:
+    """All of the machine's namespaces; its first process will be our child."""
     if kernel.is_real_root():
         kernel.unshare(kernel.CLONE_NEWNS)
         assemble(spec)
-        give_identities = kernel.identity_giver()
+        give_identities = kernel.identity_giver(plug)
         kernel.become(kernel.UNPRIVILEGED_ID, kernel.UNPRIVILEGED_ID)
         kernel.unshare(kernel.MACHINE_NAMESPACES)
         give_identities()
@@ -43,12 +78,7 @@ def main() -> int:
         kernel.unshare_as_root(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS)
         assemble(spec)
         kernel.unshare_as_root(kernel.MACHINE_NAMESPACES)
-    kernel.die_with_parent()  # a change of identity forgets it
-    child = os.fork()  # the first process of the new pid namespace
-    if child == 0:
-        run_init(spec)
-    _, status = os.waitpid(child, 0)
-    return ending(status)
+        plug()
 
 
 def assemble(spec: dict[str, Any]) -> None:
@@ -82,7 +112,7 @@ def make_devices(directory: str) -> None:
 def run_init(spec: dict[str, Any]) -> None:
     """Become the machine's process 1."""
     kernel.die_with_parent()
-    init = [*spec["init"], *sys.argv[2:]]
+    init = [*spec["init"], *sys.argv[3:]]
     os.execve(init[0], init, {})
 
 

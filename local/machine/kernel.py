@@ -4,6 +4,7 @@ Standard library only: the same file also runs inside a machine.
 """
 
 import ctypes
+import fcntl
 import os
 import signal
 import struct
@@ -37,6 +38,8 @@ LOGIN_ID = 61300  # who logs in by SSH; outside the one before the spare ones
 ENDED_POWER_OFF = 10  # exit statuses of a machine's cradle
 ENDED_REBOOT = 11
 ENDED_CRASH = 12
+NIC = "ens4"  # as GCE's images call the first one
+TUN_DEVICE = "/dev/net/tun"
 
 RB_POWER_OFF = 0x4321FEDC
 RB_AUTOBOOT = 0x01234567
@@ -51,6 +54,8 @@ _AT_RECURSIVE = 0x8000
 _MOUNT_ATTR_RDONLY = 1
 _SYS_MOUNT_SETATTR = 442  # the same number on every architecture
 _SYS_PIDFD_GETFD = 438
+_TUNSETIFF = 0x400454CA
+_IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
 _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
@@ -150,16 +155,35 @@ def _in_map(identity: int, path: Path) -> bool:
     return any(first <= identity < first + count for first, _, count in rows)
 
 
-def identity_giver() -> Callable[[], None]:
+def enter(pid: int) -> None:
+    """Be in another process's user and network namespaces, with every power there."""
+    for name, flag in (("user", CLONE_NEWUSER), ("net", CLONE_NEWNET)):
+        handle = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY)
+        _check(_libc.setns(ctypes.c_int(handle), ctypes.c_int(flag)), f"setns {name}")
+        os.close(handle)
+
+
+def make_nic(device: int) -> int:
+    """A network card for this network namespace: packets come and go by the descriptor returned.
+
+    device: TUN_DEVICE, opened with O_PATH while it could be seen.
+    """
+    handle = os.open(f"/proc/self/fd/{device}", os.O_RDWR)
+    fcntl.ioctl(handle, _TUNSETIFF, struct.pack("16sH22x", NIC.encode(), _IFF_TUN | _IFF_NO_PI))
+    return handle
+
+
+def identity_giver(then: Callable[[], None]) -> Callable[[], None]:
     """Call it as real root; what it returns, once we are nobody and in a user namespace of our own.
 
-    A process that stays root meanwhile maps root there to nobody, and DYNAMIC_IDS to spare ones.
+    A process that stays root meanwhile maps root there to nobody, and DYNAMIC_IDS to spare ones;
+    then it enters our namespaces and does `then`.
     """
     asked, ask = os.pipe()
     parent, child = os.getpid(), os.fork()
     if child == 0:
         os.close(ask)
-        os._exit(_give_identities(parent) if os.read(asked, 1) else 0)
+        os._exit(_give_identities(parent, then) if os.read(asked, 1) else 0)
     os.close(asked)
 
     def give() -> None:
@@ -171,7 +195,7 @@ def identity_giver() -> Callable[[], None]:
     return give
 
 
-def _give_identities(pid: int) -> int:
+def _give_identities(pid: int, then: Callable[[], None]) -> int:
     rows = (
         (0, UNPRIVILEGED_ID, 1),
         (DYNAMIC_IDS.start, _SPARE_ID, len(DYNAMIC_IDS)),
@@ -181,8 +205,10 @@ def _give_identities(pid: int) -> int:
     try:
         for name in ("uid_map", "gid_map"):
             Path(f"/proc/{pid}/{name}").write_text(text)
+        enter(pid)
     except OSError:
         return 1
+    then()
     return 0
 
 

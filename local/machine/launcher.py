@@ -44,9 +44,10 @@ class Launcher:
         """One life between power on and power off or reboot."""
         init, inner = relay.pair()
         door, inner_door = relay.pair()
+        wire, inner_wire = relay.pair()
         console, console_in = os.pipe()
         os.set_inheritable(console_in, True)
-        fds = (inner.fileno(), inner_door.fileno(), console_in)
+        fds = (inner_wire.fileno(), inner.fileno(), inner_door.fileno(), console_in)
         process = subprocess.Popen(
             [sys.executable, "-m", "local.machine.cradle", self.directory / "spec.json"]
             + [str(fd) for fd in fds],
@@ -55,12 +56,13 @@ class Launcher:
             stdout=console_in,
             stderr=console_in,
         )
-        for end in (inner, inner_door):
+        for end in (inner, inner_door, inner_wire):
             end.close()
         os.close(console_in)
         self.init, self.door = init, door
         writer = threading.Thread(target=self.write_serial, args=(console,), daemon=True)
         writer.start()
+        threading.Thread(target=self.plug_in, args=(wire,), daemon=True).start()
         threading.Thread(target=self.listen_to, args=(init,), daemon=True).start()
         how = process.wait()
         writer.join(timeout=5)
@@ -69,6 +71,13 @@ class Launcher:
             self.door = None
             door.close()
         return how
+
+    def plug_in(self, wire: socket.socket) -> None:
+        """The other end of the machine's network card, for those who carry its packets."""
+        with wire:
+            for nic in socket.recv_fds(wire, 16, 1)[1]:
+                relay.send(self.control, {"nic": True}, [nic])
+                os.close(nic)
 
     def listen_to(self, init: socket.socket) -> None:
         """What the machine's init says: which sockets listen inside, for us to answer."""

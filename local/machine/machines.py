@@ -2,24 +2,23 @@
 
 import contextlib
 import json
-import os
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
 
 from local.machine import births, hosts, kernel, metadata, openssh, relay, rootfs
-from local.machine.openssh import OpenSsh
+from local.machine.image import Image
 from local.machine.oslogin import OsLogin
+from local.machine.wire import Port, Wire
 
 STOP_GRACE_S = 30.0
 _KILL_GRACE_S = 5.0
@@ -30,32 +29,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 class MachineError(RuntimeError):
     """A machine could not be started or reached; the message says what to do."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Image:
-    """What every machine of this local cloud is made with.
-
-    project_id, project_number: whose machines they are.
-    ports: host ports reachable inside at 127.0.0.1 (Google's APIs).
-    internet_ports: those that only a machine with an external IP reaches (the hub).
-    environment, internet_environment: variables of the image, for the same two kinds.
-    storage_port: https port of the storage API for /etc/boto.cfg; 0 leaves gsutil unconfigured.
-    gsutil: its script on the host; None where the host's PATH has one.
-    ssh: the host's OpenSSH; None leaves port 22 closed.
-    trees: further host directories shown read-only at their own paths.
-    """
-
-    project_id: str
-    project_number: str
-    ports: Sequence[int] = ()
-    internet_ports: Sequence[int] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    internet_environment: Mapping[str, str] = field(default_factory=dict)
-    storage_port: int = 0
-    gsutil: Path | None = None
-    ssh: OpenSsh | None = None
-    trees: Sequence[Path] = ()
 
 
 @dataclass
@@ -89,6 +62,8 @@ class Machines:
         self.powered_off: Callable[[str], None] = _ignore
         self.token: Callable[[str], str] = lambda email: ""
         self.identity: Callable[[str, str], str] = lambda email, audience: ""
+        self.permits: Callable[[str, str, str, int], bool] = lambda *_: False
+        self.wire = Wire(lambda *asked: self.permits(*asked))
         self._instances: dict[str, dict[str, Any]] = {}
         self._lives: dict[str, _Life] = {}
         self._lock = threading.RLock()
@@ -165,6 +140,7 @@ class Machines:
     def close(self) -> None:
         """Destroy every machine, also those behind one that does not end."""
         with contextlib.ExitStack() as ends:
+            ends.callback(self.wire.close)
             for identifier in list(self._instances):
                 ends.callback(self.destroy, identifier)
 
@@ -179,7 +155,7 @@ class Machines:
     def commands(self, instance_id: str) -> list[dict[str, Any]]:
         """Each command that met a stand-in: t (Unix seconds), argv, exit, seconds."""
         path = self.directory / instance_id / "state" / "commands.jsonl"
-        lines = read_untrusted(path, _COMMANDS_LIMIT).splitlines()
+        lines = rootfs.read_untrusted(path, _COMMANDS_LIMIT).splitlines()
         commands = []
         for line in lines:
             with contextlib.suppress(ValueError):
@@ -271,8 +247,11 @@ class Machines:
             if message.get("metadata"):
                 self._end_server(life)
                 life.server = metadata.serve(socket.socket(fileno=fds[0]), life.tree)
+            elif message.get("nic"):
+                self.wire.plug(self._port(identifier), fds[0])
             elif "off" in message:
                 break
+        self.wire.unplug(identifier)
         life.process.wait()
         self._end_server(life)
         life.control.close()
@@ -281,6 +260,10 @@ class Machines:
         life.over.set()
         if not life.expected:
             self.powered_off(identifier)
+
+    def _port(self, identifier: str) -> Port:
+        instance = self._instances[identifier]
+        return Port(identifier, births.network(instance), births.internal_ip(instance))
 
     @staticmethod
     def _end_server(life: _Life) -> None:
@@ -308,15 +291,3 @@ def probe_instance() -> dict[str, Any]:
         "machineType": "machineTypes/e2-small",
         "metadata": {"items": [{"key": "startup-script", "value": script}]},
     }
-
-
-def read_untrusted(path: Path, limit: int) -> str:
-    """A file of the machine's, which may have made it a link to one of the host's: not followed."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    with open(handle, "rb") as source:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return ""
-        return source.read(limit).decode(errors="replace")

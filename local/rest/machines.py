@@ -11,13 +11,15 @@ class Machines(Protocol):
 
     The callbacks are set by the REST fake: guest_attributes(instance_id, "ns/key", value or None
     for a deleted one), powered_off(instance_id) when the guest halted by itself, token(service
-    account email), identity(service account email, audience).
+    account email), identity(service account email, audience), permits(from, to, "tcp", port):
+    whether one instance may begin to talk to another.
     """
 
     guest_attributes: Callable[[str, str, str | None], None]
     powered_off: Callable[[str], None]
     token: Callable[[str], str]
     identity: Callable[[str, str], str]
+    permits: Callable[[str, str, str, int], bool]
 
     def boot(self, instance: dict[str, Any]) -> None:
         """Start the machine's processes; `instance` is the REST resource as stored."""
@@ -48,6 +50,7 @@ class NoMachines:
     powered_off: Callable[[str], None]
     token: Callable[[str], str]
     identity: Callable[[str, str], str]
+    permits: Callable[[str, str, str, int], bool]
 
     def __init__(self) -> None:
         self.events: list[tuple[str, str]] = []

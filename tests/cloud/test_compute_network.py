@@ -2,6 +2,7 @@
 
 import pytest
 
+from local.rest.compute import rulebook
 from tests.cloud.conftest import ZONE, message
 
 GLOBAL = "/compute/beta/projects/proj/global"
@@ -230,3 +231,49 @@ def test_internal_addresses_do_not_collide(net):
 
     taken = {address["address"], vm["networkInterfaces"][0]["networkIP"]}
     assert {"10.10.0.2", "10.10.0.3"} == taken
+
+
+def end(address, *tags):
+    """An instance's resource as far as rules look at it."""
+    nic = {"network": "mayfly", "networkIP": address}
+    accounts = [{"email": "node@proj"}]
+    return {"networkInterfaces": [nic], "tags": {"items": list(tags)}, "serviceAccounts": accounts}
+
+
+def rule(**changes):
+    base = {"network": "mayfly", "direction": "INGRESS", "disabled": False, "priority": 1000}
+    return {**base, "allowed": [{"IPProtocol": "tcp"}], "sourceTags": ["node"], **changes}
+
+
+@pytest.mark.parametrize(
+    ("rules", "passes"),
+    [
+        ([], False),
+        ([rule()], True),
+        ([rule(sourceTags=["other"])], False),
+        ([rule(sourceTags=["other"], sourceRanges=["10.0.0.0/24"])], True),
+        ([rule(sourceTags=[], sourceServiceAccounts=["node@proj"])], True),
+        ([rule(targetTags=["node"])], True),
+        ([rule(targetTags=["head"])], False),
+        ([rule(targetServiceAccounts=["node@proj"])], True),
+        ([rule(network="other")], False),
+        ([rule(direction="EGRESS")], False),
+        ([rule(disabled=True)], False),
+        ([rule(allowed=[{"IPProtocol": "6", "ports": ["22", "6000-7000"]}])], True),
+        ([rule(allowed=[{"IPProtocol": "tcp", "ports": ["22"]}])], False),
+        ([rule(allowed=[{"IPProtocol": "udp"}])], False),
+        ([rule(allowed=[{"IPProtocol": "all"}])], True),
+        ([rule(), rule(allowed=None, denied=[{"IPProtocol": "tcp"}])], False),
+        ([rule(priority=999), rule(allowed=None, denied=[{"IPProtocol": "tcp"}])], True),
+    ],
+)
+def test_packet_passes_by_the_first_rule_that_is_about_it(rules, passes):
+    """What comes in is refused unless a rule says otherwise; a refusal wins over its equal."""
+    ends = end("10.0.0.2", "node"), end("10.0.0.3", "node")
+
+    assert rulebook.permits(rules, *ends, ("tcp", 6379)) is passes
+
+
+def test_packet_of_a_machine_that_is_not_there_passes_nowhere(net, world):
+    """A machine that is gone may still have a packet on its way."""
+    assert not world.machines.permits("1", "2", "tcp", 22)

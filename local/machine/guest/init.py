@@ -22,6 +22,9 @@ METADATA_IP = "169.254.169.254"
 _SIOCSIFADDR = 0x8916
 _SIOCSIFNETMASK = 0x891C
 _SIOCSIFFLAGS = 0x8914
+_SIOCSIFMTU = 0x8922
+_MTU = 1460  # GCE's own default
+_SUBNET_MASK = "255.255.255.0"
 _IFF_UP = 1
 _CONNECT_TIMEOUT_S = 3.0
 _BACKLOG = 128
@@ -38,7 +41,7 @@ def main() -> None:
     config = json.loads(Path("/.machine/config.json").read_text())
     socket.sethostname(config["hostname"])
     mount_own()
-    bring_up_network([METADATA_IP, config["internal_ip"]])
+    bring_up_network(config["internal_ip"])
     announce(control, config["ports"])
     loop = Loop()
     manager = Manager(loop, console, config)
@@ -59,16 +62,33 @@ def mount_own() -> None:
         Path("/run", directory).mkdir(parents=True, exist_ok=True)
 
 
-def bring_up_network(addresses: list[str]) -> None:
-    """Loopback only, which also carries `addresses`. There is no route to anywhere else."""
+def bring_up_network(internal_ip: str) -> None:
+    """Loopback, and a card that leads to the machine's subnet and nowhere else.
+
+    Where the host gave no card, loopback carries the internal address too.
+    """
+    has_nic = kernel.NIC in (name for _, name in socket.if_nameindex())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
-        for index, address in enumerate(addresses):
-            name = f"lo:{index}".encode()
-            for call, value in ((_SIOCSIFADDR, address), (_SIOCSIFNETMASK, "255.255.255.255")):
-                body = struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton(value))
-                fcntl.ioctl(handle, call, struct.pack("16s16s8x", name, body))
-        fcntl.ioctl(handle, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", _IFF_UP))
+        configure(handle, "lo:0", METADATA_IP, "255.255.255.255")
+        bring_up(handle, "lo")
+        if has_nic:
+            fcntl.ioctl(handle, _SIOCSIFMTU, struct.pack("16si20x", kernel.NIC.encode(), _MTU))
+            configure(handle, kernel.NIC, internal_ip, _SUBNET_MASK)
+            bring_up(handle, kernel.NIC)
+        else:
+            configure(handle, "lo:1", internal_ip, "255.255.255.255")
     _UNPRIVILEGED_PORTS.write_text(str(_SSH_PORT))  # sshd is no root here
+
+
+def configure(handle: socket.socket, name: str, address: str, mask: str) -> None:
+    """An address for a card; its mask makes the route."""
+    for call, value in ((_SIOCSIFADDR, address), (_SIOCSIFNETMASK, mask)):
+        body = struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton(value))
+        fcntl.ioctl(handle, call, struct.pack("16s16s8x", name.encode(), body))
+
+
+def bring_up(handle: socket.socket, name: str) -> None:
+    fcntl.ioctl(handle, _SIOCSIFFLAGS, struct.pack("16sH22x", name.encode(), _IFF_UP))
 
 
 def announce(control: socket.socket, ports: list[int]) -> None:

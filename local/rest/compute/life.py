@@ -15,6 +15,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from local.rest.compute import rulebook
 from local.rest.compute.capacity import Capacity
 from local.rest.compute.links import last, path_of, timestamp
 from local.rest.compute.operations import Operation, Operations
@@ -62,6 +63,7 @@ class Life:
         machines.powered_off = self.guest_halted
         machines.token = self.world.identity.mint
         machines.identity = self.world.identity.mint_id_token
+        machines.permits = rulebook.of(self.world)
 
     def carry_out(self, operation: Operation, work: Callable[[], None]) -> dict[str, Any]:
         """Work outside the lock; the answer waits a little, so that it mostly says DONE."""
