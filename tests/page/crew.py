@@ -93,6 +93,9 @@ def staged(folder: Path, vllm_port: int) -> Iterator[Stage]:
     google = Google()
     scene.set_up(google)
     (folder / "Pulumi.yaml").write_text("name: mayfly\nruntime: python\n")
+    # A port of its own: tests beside this one connect too, and all begin at the usual one.
+    port = vllm_server.free_port()
+    (folder / "Pulumi.dev.yaml").write_text(f"config:\n  mayfly:localPort: {port}\n")
     (folder / "kept.json").write_text('{"stacks": {"dev": ["1000"]}, "outputs": {}}')
     programs = folder / "bin"
     programs.mkdir()
