@@ -45,22 +45,29 @@ def told(code: int, lines: list[str]) -> MayflyError:
     return KINDS.get(code, FailedError)(*(last or [f"It ended with status {code}."]))
 
 
+def begin(root: Path, *words: str, stderr: int) -> subprocess.Popen[str]:
+    """Start one command, whose stdout is a pipe.
+
+    In a session of its own: the terminal's Ctrl-C must not cut off a destroy.
+    """
+    return subprocess.Popen(
+        [*COMMAND, *words],
+        cwd=root,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+
+
 class Down:
     """One `mayfly down`, which takes minutes; it goes on whatever becomes of the browser."""
 
     def __init__(self, root: Path, session: str) -> None:
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
-        # A session of its own: the terminal's Ctrl-C must not cut off a destroy.
-        self._process = subprocess.Popen(
-            [*COMMAND, "down", session, "--yes"],
-            cwd=root,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        self._process = begin(root, "down", session, "--yes", stderr=subprocess.STDOUT)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -88,16 +95,8 @@ class Line:
     """One `mayfly connect`, which holds the tunnel and mends it; the key comes by its pipe."""
 
     def __init__(self, root: Path, session: str) -> None:
-        self._process = subprocess.Popen(
-            [*COMMAND, "connect", session, "--json", "--show-key"],
-            cwd=root,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        words = ("connect", session, "--json", "--show-key")
+        self._process = begin(root, *words, stderr=subprocess.PIPE)
         self._said: deque[str] = deque(maxlen=KEPT_LINES)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
