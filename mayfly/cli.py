@@ -15,7 +15,7 @@ import typer.core
 from mayfly import completion
 from mayfly.commands import checking, launching, planning, preparing, spending
 from mayfly.commands.options import Json
-from mayfly.errors import FailedError, MayflyError
+from mayfly.errors import explained
 
 Session = Annotated[
     str,
@@ -229,21 +229,6 @@ def seed(
     from mayfly.commands import seed as command
 
     command.run(profile, stack=stack)
-
-
-def explained(error: Exception) -> MayflyError:
-    """Any error as one that people can read. MAYFLY_DEBUG=1 shows the traceback instead."""
-    from mayfly.cloud.errors import CloudError
-
-    if isinstance(error, CloudError) and not error.meaning:
-        return error.in_three_lines()
-    if isinstance(error, MayflyError):
-        return error
-    return FailedError(
-        f"mayfly stopped over an error it does not know: {type(error).__name__}: {error}",
-        "What was running before is unchanged; `mayfly status` shows what costs money now.",
-        "For the details: run the same command with MAYFLY_DEBUG=1",
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -30,3 +30,18 @@ class RefusedError(MayflyError):
     """The answer is no: no capacity, no quota, does not fit."""
 
     exit_code = 3
+
+
+def explained(error: Exception) -> MayflyError:
+    """Any error as one that people can read. MAYFLY_DEBUG=1 shows the traceback instead."""
+    from mayfly.cloud.errors import CloudError
+
+    if isinstance(error, CloudError) and not error.meaning:
+        return error.in_three_lines()
+    if isinstance(error, MayflyError):
+        return error
+    return FailedError(
+        f"mayfly stopped over an error it does not know: {type(error).__name__}: {error}",
+        "What was running before is unchanged; `mayfly status` shows what costs money now.",
+        "For the details: run the same command with MAYFLY_DEBUG=1",
+    )

@@ -5,6 +5,7 @@ import tempfile
 
 from mayfly import remote, vms
 from mayfly.errors import FailedError
+from mayfly.talk import tell
 
 LINE_CHARS = 2000
 NO_ROOT = "a password is required"
@@ -31,7 +32,7 @@ def show_journal(place: remote.Place, *, follow: bool, after: float) -> None:
             "--member user:YOU --role roles/compute.osAdminLogin",
         )
     for line in complaint.splitlines():
-        remote.tell(vms.printable(line, LINE_CHARS))
+        tell(vms.printable(line, LINE_CHARS))
     raise remote.broken(place)
 
 

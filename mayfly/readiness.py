@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from mayfly import idle, names, vms
 from mayfly.cloud import Cloud, CloudError, connect
 from mayfly.errors import FailedError, MayflyError, WrongInputError
+from mayfly.talk import tell
 from mayfly.timeline import Teller
 
 READY_PHASES = ("serving", "seeded")
@@ -154,18 +155,14 @@ class Watch:
         return [vms.printable(line) for line in text.splitlines()[-SERIAL_LINES:]]
 
 
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def main() -> int:
     """0 when the phase is reached, 1 when it will not be, 2 for a wrong environment."""
     try:
         want = wanted(os.environ)
-        say(f"waiting for {want.vm} in {want.zone} to be {want.phase}")
-        Watch(connect(want.project), want, say).wait()
+        tell(f"waiting for {want.vm} in {want.zone} to be {want.phase}")
+        Watch(connect(want.project), want, tell).wait()
     except MayflyError as error:
-        say(str(error))
+        tell(str(error))
         return error.exit_code
     print(want.phase)
     return 0

@@ -4,7 +4,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,6 +45,14 @@ def find(session: str) -> Place:
     project, cloud, there = look(session)
     sessions = [vm for vm in there if vm.layer == names.SESSION]
     return Place(project, cloud, vms.pick(sessions, session, project))
+
+
+def find_any(session: str) -> Place:
+    """The session's VM or the seed's, by its name; without a name the only session's."""
+    project, cloud, there = look(session)
+    if not session:
+        there = [vm for vm in there if vm.layer == names.SESSION]
+    return Place(project, cloud, vms.pick(there, session, project))
 
 
 def look(session: str) -> tuple[str, Cloud, list[vms.Vm]]:
@@ -132,8 +139,3 @@ def broken(place: Place) -> LineError:
 def shell_line(words: Sequence[str]) -> str:
     """One line that the remote shell reads back as exactly these words."""
     return shlex.join(words)
-
-
-def tell(line: str) -> None:
-    """Beside what goes to stdout."""
-    print(line, file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mayfly import idle, names
 from mayfly.cloud import Blob, Cloud, CloudError
-from mayfly.errors import WrongInputError
+from mayfly.errors import FailedError, WrongInputError
 
 COMPUTE_IS_OFF = "accessNotConfigured"
 FORBIDDEN = 403
@@ -72,6 +72,18 @@ def parse(instance: Mapping[str, Any]) -> Vm:
         provisioning=str(labels.get(names.LABEL_PROVISIONING, "")),
         settings=settings_of(instance),
     )
+
+
+def known_limits(vm: Vm) -> idle.Limits:
+    """What the VM lives by. FailedError when its settings do not say."""
+    found = vm.limits()
+    if found is None:
+        raise FailedError(
+            f"The settings of {vm.name} cannot be read: mayfly cannot say when it ends.",
+            "It runs and costs money; the reaper holds it to the defaults.",
+            f"Try: mayfly down {vm.session}",
+        )
+    return found
 
 
 def seconds(timestamp: str) -> float:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from mayfly import idle, remote, vms, watch
 from mayfly.cloud import Cloud, CloudError
 from mayfly.errors import FailedError
 from mayfly.project import find_project
+from mayfly.talk import tell
 from mayfly.tunnel import ENDPOINT_PORT, Tunnel, free_port, wished_port
 
 FIRST_ANSWER_S = 60
@@ -208,7 +208,3 @@ def hold(cloud: Cloud, vm: vms.Vm, tunnel: Tunnel) -> None:
         if tunnel.wait_healthy(FIRST_ANSWER_S):
             missed = 0
             tell("Connected again.")
-
-
-def tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from mayfly import remote
 from mayfly import resume as resumes
 from mayfly.errors import FailedError, WrongInputError
+from mayfly.talk import tell
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def go_on(place: remote.Place, here: Side, there: Side) -> None:
         try:
             if sending:
                 told = resumes.send(near.path, process.stdout, process.stdin)
-                remote.tell(summary(told))
+                tell(summary(told))
             else:
                 resumes.receive(near.path, process.stdout, process.stdin)
         except (OSError, ValueError, resumes.BrokenError) as error:

@@ -2,7 +2,6 @@
 
 import signal
 import socket
-import sys
 
 import uvicorn
 
@@ -12,6 +11,7 @@ from mayfly.page.desk import Desk
 from mayfly.page.door import Keys
 from mayfly.page.sight import Sight
 from mayfly.project import find_project
+from mayfly.talk import tell
 from mayfly.tunnel import free_port, wished_port
 
 USUAL_PORT = 8600
@@ -59,7 +59,3 @@ def leave(desk: Desk) -> None:
             tell("\n".join(down.facts()["lines"][-1:]))
     except KeyboardInterrupt:
         tell("It goes on. Whether it is gone: mayfly status")
-
-
-def tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

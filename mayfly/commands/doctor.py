@@ -12,6 +12,7 @@ import typer
 from mayfly.doctor.finding import Finding
 from mayfly.errors import MayflyError, WrongInputError
 from mayfly.problems import NOTHING_DONE
+from mayfly.talk import tell
 
 STDIN = "-"
 MOST_BYTES = 8 << 20
@@ -61,15 +62,11 @@ def mend(site: Any, found: Sequence[Finding], yes: bool) -> list[Finding]:
             stays.append(finding)
             continue
         try:
-            say(MENDS[finding.id](site, connect(site.project), finding))
+            tell(MENDS[finding.id](site, connect(site.project), finding))
         except MayflyError as error:
-            say(f"{finding.id} stays: {error}")
+            tell(f"{finding.id} stays: {error}")
             stays.append(finding)
     return stays
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def read(log: str, *, as_json: bool) -> None:

@@ -1,15 +1,13 @@
 """`mayfly down`: destroy sessions now, and say what they cost."""
 
-import sys
 import time
-
-import typer
 
 from mayfly import names, ssh_config, vms
 from mayfly.cloud import Cloud, CloudError, connect
 from mayfly.engine import Engine
 from mayfly.errors import FailedError, MayflyError, WrongInputError
 from mayfly.project import Project, find_project
+from mayfly.talk import confirm, tell
 
 
 def run(session: str, *, all_sessions: bool, yes: bool) -> None:
@@ -25,11 +23,13 @@ def run(session: str, *, all_sessions: bool, yes: bool) -> None:
     engine = Engine(project)
     found = chosen(engine, project, session)
     if not found:
-        say("There is no session; nothing costs money.")
+        tell("There is no session; nothing costs money.")
         return
     cloud = connect(google_project)
     running = {vm.session: vm for vm in vms.all_of_ours(cloud)}
-    confirm([f"{stack}{cost(running.get(stack))}" for stack in found], yes)
+    what = ", ".join(f"{stack}{cost(running.get(stack))}" for stack in found)
+    undone = "Nothing was attempted."
+    confirm(f"Destroy {what}?", yes=yes, undone=undone, what=f"the end of {what}")
     for stack in found:
         end_watch(cloud, project, stack)
     destroy_each(engine, found, running)
@@ -77,27 +77,13 @@ def cost(vm: vms.Vm | None) -> str:
     return f" (ran {vm.age_s(now) / 60:.0f} min, {told})"
 
 
-def confirm(what: list[str], yes: bool) -> None:
-    """Ask unless told not to. Raises WrongInputError where nobody can answer."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise WrongInputError(
-            f"To destroy: {', '.join(what)}. Nobody is here to confirm it.",
-            "Nothing was attempted.",
-            "Try: the same command with --yes",
-        )
-    if not typer.confirm(f"Destroy {', '.join(what)}?"):
-        raise WrongInputError("Nothing was destroyed.")
-
-
 def end_watch(cloud: Cloud, project: Project, stack: str) -> None:
     """Tell a `mayfly up --watch` that the session is not wanted any more. Best effort: without it
     the watch sees that somebody deleted the VM."""
     try:
         cloud.storage.delete(project.state_bucket(cloud.project), names.watch(stack))
     except CloudError as error:
-        say(f"a watch of {stack}, if there is one, was not told: {error.message}")
+        tell(f"a watch of {stack}, if there is one, was not told: {error.message}")
 
 
 def destroy_each(engine: Engine, stacks: list[str], running: dict[str, vms.Vm]) -> None:
@@ -108,18 +94,14 @@ def destroy_each(engine: Engine, stacks: list[str], running: dict[str, vms.Vm]) 
             engine.run("destroy", "--yes", "--refresh", "--skip-preview", "--stack", stack)
         except MayflyError as error:
             failed.append(stack)
-            say(str(error))
+            tell(str(error))
             continue
-        say(f"{stack} is gone{cost(running.get(stack))}.")
+        tell(f"{stack} is gone{cost(running.get(stack))}.")
         if ssh_config.remove(stack):
-            say(f"Its entry in ~/{ssh_config.FOLDER} is gone too.")
+            tell(f"Its entry in ~/{ssh_config.FOLDER} is gone too.")
     if failed:
         raise FailedError(
             f"Not destroyed: {', '.join(failed)}.",
             "They may still cost money; the reaper ends their machines when they are idle.",
             "Try: mayfly status",
         )
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -19,6 +19,7 @@ from mayfly.project import Project, find_project
 from mayfly.setup import stacks
 from mayfly.setup.look import Found, Wish, look
 from mayfly.setup.steps import Step, steps
+from mayfly.talk import confirm, tell
 
 PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]|[a-z0-9.-]+:[a-z][a-z0-9-]{4,28}[a-z0-9]")
 KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
@@ -48,13 +49,13 @@ def run(asked: Asked) -> None:
     found = look(cloud, wish)
     if not (asked.no_token or wish.token or found.token) and here(asked):
         wish = with_token(wish)
-    plan = [*steps(cloud, wish, found, say), *of_the_desk(engine, checkout, wish, found)]
+    plan = [*steps(cloud, wish, found, tell), *of_the_desk(engine, checkout, wish, found)]
     if not plan:
-        say(f"Project {wish.project} has all of it already.")
+        tell(f"Project {wish.project} has all of it already.")
     else:
         agree(wish, plan, asked)
         do(plan)
-    say(f"Next: mayfly quota check {default_profile(checkout)}; pulumi up --stack foundation")
+    tell(f"Next: mayfly quota check {default_profile(checkout)}; pulumi up --stack foundation")
 
 
 def default_profile(checkout: Project) -> str:
@@ -126,7 +127,7 @@ def token_from_stdin() -> str:
 
 
 def with_token(wish: Wish) -> Wish:
-    say("A model hub's token is needed for gated models only; empty: none.")
+    tell("A model hub's token is needed for gated models only; empty: none.")
     token = getpass.getpass("Hugging Face token (not shown): ")
     return dataclasses.replace(wish, token=checked_token(token)) if token.strip() else wish
 
@@ -162,30 +163,23 @@ def of_the_desk(engine: Engine, checkout: Project, wish: Wish, found: Found) -> 
 
 def agree(wish: Wish, plan: list[Step], asked: Asked) -> None:
     """Show all of it; WrongInputError without a yes."""
-    say(f"In project {wish.project}, mayfly init will:")
+    tell(f"In project {wish.project}, mayfly init will:")
     for step in plan:
-        say(f"- {step.line}")
-    if asked.yes:
-        return
-    if not sys.stdin.isatty():
-        raise WrongInputError(
-            "Nobody is here to confirm it.", NOTHING_DONE, "Try: the same command with --yes"
-        )
-    if not typer.confirm("Do it?", err=True):
-        raise WrongInputError(NOTHING_DONE)
+        tell(f"- {step.line}")
+    confirm("Do it?", yes=asked.yes, undone=NOTHING_DONE)
 
 
 def do(plan: list[Step]) -> None:
     """One step after the other. What ends one says what is done and what is not."""
     for number, step in enumerate(plan):
-        say(f"[{number + 1}/{len(plan)}] {step.line}")
+        tell(f"[{number + 1}/{len(plan)}] {step.line}")
         try:
             step.run()
         except KeyboardInterrupt:
             raise stopped(plan, number, "Stopped") from None
         except MayflyError as error:
             if number:
-                say(f"{number} of {len(plan)} steps are done and stay; a second run goes on here.")
+                tell(f"{number} of {len(plan)} steps are done and stay; a second run goes on here.")
             raise error from None
 
 
@@ -195,7 +189,3 @@ def stopped(plan: list[Step], number: int, how: str) -> FailedError:
         f"{number} of {len(plan)} steps are done and stay (cents a month); no VM was made.",
         "Try: mayfly init   (it goes on where it stopped)",
     )
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -1,12 +1,11 @@
 """`mayfly logs`: a VM's serial console, which works without SSH, and how far it says it is."""
 
 import re
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from mayfly import idle, names, vms
+from mayfly import idle, names, talk, vms
 from mayfly.cloud import Cloud, CloudError
 from mayfly.errors import WrongInputError
 from mayfly.journal import show_journal
@@ -159,4 +158,4 @@ def last_word(cloud: Cloud, vm: vms.Vm) -> None:
 
 def tell(line: str) -> None:
     """Beside the console's own text, which alone goes to stdout."""
-    print(f"== {line}", file=sys.stderr, flush=True)
+    talk.tell(f"== {line}")

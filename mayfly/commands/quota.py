@@ -1,12 +1,9 @@
 """`mayfly quota`: what Google grants this project, what a profile needs, and asking for more."""
 
 import json
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-
-import typer
 
 from mayfly import profile, quota
 from mayfly.cloud import Cloud, connect
@@ -15,6 +12,7 @@ from mayfly.errors import RefusedError, WrongInputError
 from mayfly.project import find_project
 from mayfly.quota import Demand, Finding, Limits, Need
 from mayfly.quota_request import key, need_key, preferred, send, told
+from mayfly.talk import confirm, tell
 
 SHOWN = ("GPUS", "LOCAL-SSD", "CPUS-ALL")
 
@@ -92,7 +90,7 @@ def check(wanted: Wanted, *, as_json: bool) -> None:
     if not good:
         raise demand.refusal(by_region)
     if not as_json:
-        say(f"Enough for {demand.what} in: {', '.join(good)}. What other VMs use is not in these.")
+        tell(f"Enough for {demand.what} in: {', '.join(good)}. What other VMs use is not in these.")
 
 
 def rows(by_region: dict[str, list[Finding]]) -> Iterable[tuple[str, ...]]:
@@ -160,23 +158,14 @@ def request(wanted: Wanted, *, email: str, yes: bool, as_json: bool) -> None:
 def agree(fresh: list[Need], email: str, yes: bool) -> None:
     """Show what is asked for; WrongInputError without a yes, or without an address."""
     for need in fresh:
-        say(f"To ask for: {need.quota_id}, {where(need.dimensions)}: {need.least:,}")
+        tell(f"To ask for: {need.quota_id}, {where(need.dimensions)}: {need.least:,}")
     if not email:
         raise WrongInputError(
             "--email is missing: Google answers a quota request to an address.",
             "Nothing was requested.",
             "Try: the same command with --email YOU@EXAMPLE.COM",
         )
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise WrongInputError(
-            "Nobody is here to confirm it.",
-            "Nothing was requested.",
-            "Try: the same command with --yes",
-        )
-    if not typer.confirm("Ask Google for this?", err=True):
-        raise WrongInputError("Nothing was requested.")
+    confirm("Ask Google for this?", yes=yes, undone="Nothing was requested.")
 
 
 def report(demand: Demand, requests: list[dict[str, Any]], as_json: bool) -> None:
@@ -186,7 +175,7 @@ def report(demand: Demand, requests: list[dict[str, Any]], as_json: bool) -> Non
     elif requests:
         table("request", "where", "asked for", "granted", "state")(request_row(r) for r in requests)
     else:
-        say(f"Nothing to ask for: {region} has enough for {demand.what}.")
+        tell(f"Nothing to ask for: {region} has enough for {demand.what}.")
     waiting = [r for r in requests if r["state"] != "granted"]
     if waiting:
         raise RefusedError(
@@ -219,7 +208,3 @@ def table(*columns: str) -> Any:
         Console().print(made)
 
     return show
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

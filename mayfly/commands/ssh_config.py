@@ -2,12 +2,10 @@
 
 import shlex
 import subprocess
-import sys
-
-import typer
 
 from mayfly import remote, ssh_config, vms
 from mayfly.errors import FailedError, WrongInputError
+from mayfly.talk import confirm, tell
 
 ANSWER_S = 60.0
 
@@ -20,7 +18,7 @@ def run(session: str, *, remove: bool, yes: bool) -> None:
     name = place.vm.session
     text = ssh_config.entry(name, command_line(place))
     if not ssh_config.included():
-        confirm(text, yes)
+        ask(text, yes)
     path = ssh_config.write(name, text)
     print(ssh_config.alias(name), flush=True)
     tell(f"Written to {path}; `mayfly down {name}` removes it.")
@@ -66,20 +64,8 @@ def command_line(place: remote.Place) -> list[str]:
     return shlex.split(done.stdout)
 
 
-def confirm(text: str, yes: bool) -> None:
-    """Ask unless told not to. WrongInputError where nobody answers, or with no."""
-    if yes:
-        return
-    tell(f"{text}\nTo be included from ~/.ssh/config by: {ssh_config.INCLUDE.strip()}")
-    if not sys.stdin.isatty():
-        raise WrongInputError(
-            "Nobody is here to confirm a line in ~/.ssh/config.",
-            "Nothing was written.",
-            "Try: the same command with --yes",
-        )
-    if not typer.confirm("Write it?", err=True):
-        raise WrongInputError("Nothing was written.")
-
-
-def tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def ask(text: str, yes: bool) -> None:
+    """Show the entry, and ask unless told not to."""
+    if not yes:
+        tell(f"{text}\nTo be included from ~/.ssh/config by: {ssh_config.INCLUDE.strip()}")
+    confirm("Write it?", yes=yes, undone="Nothing was written.", what="a line in ~/.ssh/config")

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mayfly import endpoint, vms
-from mayfly.commands.status import minutes, until_s
+from mayfly.spans import minutes
 
 Row = Mapping[str, Any]
 
@@ -71,6 +71,11 @@ def cells(row: Row) -> tuple[str, ...]:
         "?" if row["hourly_usd"] is None else f"{row['hourly_usd']:.2f}",
         meter(row),
     )
+
+
+def until_s(stamped: str) -> float:
+    """Seconds from now to an RFC 3339 time; 0 if it is over."""
+    return max(0.0, vms.seconds(stamped) - time.time())
 
 
 def speed(row: Row) -> str:

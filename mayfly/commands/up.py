@@ -6,11 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import typer
-
 from mayfly import names, profile
 from mayfly.cloud import Cloud, CloudError, connect
-from mayfly.commands.keep import user
 from mayfly.commands.up_board import Board, tell_dry, tell_landed
 from mayfly.commands.up_ground import Ground, project_key, survey
 from mayfly.commands.up_rank import ranking
@@ -25,19 +22,21 @@ from mayfly.commands.up_wanted import (
     session_keys,
     validate,
 )
-from mayfly.commands.up_watch import Vigil, keep_up, say
+from mayfly.commands.up_watch import Vigil, keep_up
 from mayfly.engine import Engine
-from mayfly.errors import FailedError, WrongInputError
+from mayfly.errors import FailedError
 from mayfly.ladder.lives import Grant
 from mayfly.ladder.rungs import Rung
 from mayfly.ladder.rungs import Wanted as WantedRungs
 from mayfly.ladder.walk import Attempt, Ladder
 from mayfly.launch import Launch
 from mayfly.launch_words import rung_keys
+from mayfly.leases import user
 from mayfly.machines import REGIONS
 from mayfly.problems import NOTHING_DONE
 from mayfly.project import find_project
 from mayfly.setup import look
+from mayfly.talk import confirm, tell
 from mayfly.vms import COMPUTE_IS_OFF
 from mayfly.watch import Watch
 
@@ -61,7 +60,7 @@ class Scene:
             session=self.session,
             state_bucket=str(self.ground.outputs["state_bucket"]),
             keys=self.keys,
-            tell=say,
+            tell=tell,
             grant=Grant(hours=self.question.hours, budget_usd=self.question.budget_usd),
         )
 
@@ -70,7 +69,7 @@ def run(wanted: Wanted, *, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Bring a session up in the best place that has room. Asks before anything costs money."""
     retry_for_s = check(wanted)
     scene = set_out(wanted)
-    ranked = ranking(scene.question, scene.ground.cloud, say)
+    ranked = ranking(scene.question, scene.ground.cloud, tell)
     if dry_run:
         tell_dry(ranked.found, ranked.left, as_json=as_json)
     if ranked.refusal:
@@ -87,7 +86,7 @@ def run(wanted: Wanted, *, dry_run: bool, yes: bool, as_json: bool) -> None:
     if not wanted.watch:
         return landed(walk(launch, ladder))
     with Watch(launch.cloud, launch.state_bucket, scene.session, user()) as watch:
-        watch.tell = say
+        watch.tell = tell
         attempts = walk(launch, ladder)
         landed(attempts)
         vigil = Vigil(launch=launch, question=scene.question, watch=watch, landed=landed)
@@ -137,17 +136,17 @@ def made_ready(scene: Scene, found: tuple[Rung, ...], yes: bool) -> tuple[Rung, 
     missing = ground.missing(chosen, scene.regions)
     if missing:
         refuse_early(ground.cloud, seeding=not ground.has_weights(chosen))
-    confirm([*missing, launch_line(session, found), *far(ground, found)], yes)
+    agree([*missing, launch_line(session, found), *far(ground, found)], yes)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # they end as Ctrl-C does
     if not missing:
         return found
     prepare(ground, chosen, scene.regions)
-    ranked = ranking(scene.question, ground.cloud, say)  # the APIs that tell more are on now
+    ranked = ranking(scene.question, ground.cloud, tell)  # the APIs that tell more are on now
     if ranked.refusal:
         raise ranked.refusal
     if max(rung.usd for rung in ranked.found) > max(rung.usd for rung in found):
-        confirm([launch_line(session, ranked.found)], yes)
+        agree([launch_line(session, ranked.found)], yes)
     return ranked.found
 
 
@@ -158,7 +157,7 @@ def refuse_early(cloud: Cloud, *, seeding: bool) -> None:
         if seeding:
             look.require_external_addresses(cloud)
     except CloudError as error:
-        say(f"could not be checked before: {error.message}")
+        tell(f"could not be checked before: {error.message}")
 
 
 def prepare(ground: Ground, chosen: profile.Profile, regions: Sequence[str]) -> None:
@@ -195,15 +194,8 @@ def far(ground: Ground, found: Sequence[Rung]) -> list[str]:
     ]
 
 
-def confirm(what: Sequence[str], yes: bool) -> None:
+def agree(what: Sequence[str], yes: bool) -> None:
     """Say what will be done, and ask unless told not to. WrongInputError where nobody answers."""
     for line in what:
-        say(f"- {line}")
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise WrongInputError(
-            "Nobody is here to confirm this.", NOTHING_DONE, "Try: the same command with --yes"
-        )
-    if not typer.confirm("Go on?"):
-        raise WrongInputError(NOTHING_DONE)
+        tell(f"- {line}")
+    confirm("Go on?", yes=yes, undone=NOTHING_DONE, what="this")

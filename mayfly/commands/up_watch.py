@@ -1,6 +1,5 @@
 """`mayfly up --watch`: a session that Google takes the VM of is brought up again elsewhere."""
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from mayfly.ladder.rungs import Place, Wanted
 from mayfly.ladder.walk import Attempt, Ladder
 from mayfly.launch import Launch, StoppedError
 from mayfly.launch_words import billed
+from mayfly.talk import tell
 from mayfly.watch import Watch
 
 LOOK_EVERY_S = 5.0
@@ -44,7 +44,7 @@ def keep_up(vigil: Vigil, attempts: Sequence[Attempt]) -> None:
     if not attempts:
         launch = replace(launch, grant=as_told(vm, vigil.question))
     try:
-        say(f"Watching {launch.session}; Ctrl-C ends the watch, not the session.")
+        tell(f"Watching {launch.session}; Ctrl-C ends the watch, not the session.")
         while True:
             egress_usd = attempts[-1].rung.egress_usd if attempts else 0.0
             launch.lives.append(life(vm, egress_usd))
@@ -56,7 +56,7 @@ def keep_up(vigil: Vigil, attempts: Sequence[Attempt]) -> None:
             vigil.landed(attempts)
     except KeyboardInterrupt:
         there = " ".join(billed(one) for one in launch.all())
-        say(f"The watch has ended. {there or 'No VM is there; nothing is billed.'}")
+        tell(f"The watch has ended. {there or 'No VM is there; nothing is billed.'}")
 
 
 def living(launch: Launch) -> vms.Vm:
@@ -117,7 +117,7 @@ def tell_end(launch: Launch, step: Over) -> None:
             "No VM is there; nothing is billed.",
             f"Try: mayfly cost; then mayfly up --session {launch.session}",
         )
-    say(f"{launch.session} is over: {step.why}. What it cost: mayfly cost")
+    tell(f"{launch.session} is over: {step.why}. What it cost: mayfly cost")
 
 
 def persistently(vigil: Vigil, launch: Launch, step: Again) -> list[Attempt]:
@@ -131,7 +131,7 @@ def persistently(vigil: Vigil, launch: Launch, step: Again) -> list[Attempt]:
         except FailedError as error:
             if not left or launch.all():  # what is there costs: a person must look
                 raise
-            say(f"{error}\nOnce more in {pause_s:.0f} s.")
+            tell(f"{error}\nOnce more in {pause_s:.0f} s.")
         time.sleep(pause_s)
         pause_s *= 2
     raise AssertionError("it is tried at least once")
@@ -140,18 +140,14 @@ def persistently(vigil: Vigil, launch: Launch, step: Again) -> list[Attempt]:
 def again(vigil: Vigil, launch: Launch, step: Again) -> list[Attempt]:
     """Bring the session up in another place, within what is left of its time and money."""
     money = "" if step.budget_usd is None else f" and {step.budget_usd:.2f} USD"
-    say(
+    tell(
         f"Google took {launch.vm_name}; bringing it up again within the {step.hours:.1f} h{money} "
         "that are left."
     )
     launch.end()
     question = replace(vigil.question, hours=step.hours, budget_usd=step.budget_usd)
-    ranked = ranking(question, launch.cloud, say)
+    ranked = ranking(question, launch.cloud, tell)
     if ranked.refusal:
         raise ranked.refusal
     found = elsewhere(ranked.found, launch.lives[-1].place)
     return walk(launch, Ladder(rungs=found, retry_for_s=step.hours * 3600))
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

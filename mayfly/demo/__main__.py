@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mayfly.cli import explained
 from mayfly.demo.stopwatch import Timeline
 from mayfly.demo.story import tell_story
+from mayfly.errors import explained
 
 Story = Callable[..., dict[str, Any]]
 

@@ -13,8 +13,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from mayfly.cli import explained
-from mayfly.errors import WrongInputError
+from mayfly.errors import WrongInputError, explained
 from mayfly.page import chat
 from mayfly.page.answers import failed, refused
 from mayfly.page.desk import Desk

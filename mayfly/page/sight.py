@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from mayfly import books, sessions
 from mayfly.cloud import Cloud
-from mayfly.commands import cost, status
 from mayfly.project import Project
 
 LOOK_EVERY_S = 3.0
@@ -54,7 +54,7 @@ class Sight:
         self.ledger = Cached(self._books, LEDGER_EVERY_S)
 
     def _look(self) -> dict[str, Any]:
-        rows = status.rows(self._cloud)
+        rows = sessions.rows(self._cloud)
         now = time.time()
         speeds = {row["vm_id"]: self._speed(row, now) for row in rows}
         self._speeds = speeds
@@ -70,8 +70,8 @@ class Sight:
 
     def _books(self) -> dict[str, Any]:
         bucket = self._project.state_bucket(self._cloud.project)
-        records = cost.read(self._cloud, bucket)
-        told = cost.told(self._project.google_project(), bucket, records)
+        records = books.read(self._cloud, bucket)
+        told = books.told(self._project.google_project(), bucket, records)
         last = told.pop("records")[: -LAST_RECORDS - 1 : -1]
         for record in last:
             del record["timeline"]

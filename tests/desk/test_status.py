@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from mayfly import cli, vms
-from mayfly.commands.status import minutes
+from mayfly.spans import minutes
 from tests.desk import schemas
 from tests.desk.google import Google, stamp
 
