@@ -7,10 +7,11 @@ Command modules are imported when they are called: `mayfly --help` must not wait
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import typer.core
+import typer.main
 
 from mayfly import completion
 from mayfly.commands import checking, launching, planning, preparing, spending
@@ -231,10 +232,22 @@ def seed(
     command.run(profile, stack=stack)
 
 
+FLAGS = {"help": False, "install_completion": False, "show_completion": False}
+"""typer's own. Without a value it asks pydantic, which takes a tenth of a second to load."""
+
+
+def defaults(command: Any) -> dict[str, Any]:
+    """A value for each of FLAGS, in a group of commands and in all below it."""
+    below = getattr(command, "commands", {})
+    return FLAGS | {name: defaults(each) for name, each in below.items()}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; never a traceback, never 0 after a failure."""
     try:
-        app(list(arguments) if arguments is not None else None, prog_name="mayfly")
+        command = typer.main.get_command(app)
+        words = None if arguments is None else list(arguments)
+        command(words, prog_name="mayfly", default_map=defaults(command))
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     except Exception as error:

@@ -13,6 +13,14 @@ from tools.say import ROOT, say
 VENV = ROOT / ".venv"
 BIN = VENV / "bin"
 LOCK = ROOT / "requirements.lock"
+# Every command and all that it imports, once: what Python compiles then it keeps. A shell with
+# PYTHONDONTWRITEBYTECODE, as in many containers, would compile it at each start.
+LOAD = (
+    "import importlib, pkgutil, mayfly.cli, mayfly.commands as room\n"
+    "for each in pkgutil.iter_modules(room.__path__, room.__name__ + '.'):\n"
+    "    importlib.import_module(each.name)"
+)
+BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
 
 
 def make() -> None:
@@ -28,6 +36,7 @@ def make() -> None:
     # Without isolation: the build backend is among the locked packages.
     words = ["pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--python"]
     run([tool, *words, BIN / "python", "--editable", ROOT], limit_s=300)
+    run([BIN / "python", "-c", LOAD], limit_s=300, folder=ROOT, more=BYTECODE)
     stamp.write_text(wanted)
 
 

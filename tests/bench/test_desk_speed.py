@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from bench import desk_speed
-from bench.desk_speed import COMMANDS, HEAVY, desk, heavy, page, problems
+from bench.desk_speed import COMMANDS, HEAVY, LIMITS_S, desk, heavy, page, problems
 
 ROW = {"least_s": 0.2, "median_s": 0.21, "most_s": 0.3, "heavy": []}
 
@@ -49,7 +49,8 @@ def test_page_tells_how_it_was_made_and_every_command():
 
     assert "python bench/desk_speed.py --runs 11 --vms 4" in text
     for name in COMMANDS:
-        assert f"| `{name}` | 0.20 | 0.21 | 0.30 | 1.0 |" in text
+        limit = LIMITS_S.get(name, "")
+        assert f"| `{name}` | 0.20 | 0.21 | 0.30 | {limit} | 1.0 |" in text
 
 
 def test_page_is_not_written_when_a_promise_is_broken(tmp_path, monkeypatch, capsys):

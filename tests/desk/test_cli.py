@@ -9,21 +9,37 @@ import pytest
 
 from mayfly import cli
 from mayfly.errors import FailedError, RefusedError, WrongInputError
+from tests.conftest import ROOT
 from tests.desk.google import PROJECT, Google
 
-HEAVY = ("pulumi", "pulumi_gcp", "google.auth", "requests", "rich", "yaml", "matplotlib")
+NEVER = ("pulumi", "pulumi_gcp", "google.auth", "grpc", "pydantic", "matplotlib")
+HEAVY = (*NEVER, "requests", "rich", "yaml")
 
 
-def test_help_imports_nothing_heavy_when_it_is_asked():
+@pytest.mark.parametrize(
+    ("words", "heavy", "says"),
+    [
+        (["--help"], HEAVY, "demo"),
+        (["status"], NEVER, "no machine costs money"),
+        (["status", "--json"], (*NEVER, "rich"), '"sessions": []'),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_command_imports_nothing_heavy_when_it_is_a_daily_one(
+    words, heavy, says, google: Google, checkout
+):
     """A command that takes a second to say its own name is not used."""
     script = (
-        "import sys; from mayfly.cli import main; code = main(['--help'])\n"
-        f"print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr); sys.exit(code)"
+        f"import sys; from mayfly.cli import main; code = main({words!r})\n"
+        f"print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr); sys.exit(code)"
     )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
 
     assert result.returncode == 0
-    assert "demo" in result.stdout
+    assert says in result.stdout
     assert result.stderr.strip() == "[]"
 
 
