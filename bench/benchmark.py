@@ -23,10 +23,10 @@ from bench.client import Endpoint, EndpointError, endpoint_arguments, positive
 from bench.conditions import conditions
 from bench.drive import run_phase
 from bench.load import PROMPT, Aim, Ask, Load, asks, body, lengths, words
+from bench.result import FORMAT
 from bench.stream import Chats
 from bench.table import show
 
-FORMAT = 1
 FEW_WORDS, MANY_WORDS = 32, 544
 
 

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from bench.client import Endpoint, EndpointError, one_line
 from bench.wire import WireError, Wires
@@ -38,7 +38,7 @@ class Chats:
         self._path = endpoint.path("chat/completions")
         self._wires = Wires(endpoint.url, endpoint.headers(), endpoint.timeout_s)
 
-    async def __aenter__(self) -> "Chats":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *error: object) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.result import load_of
+
 COLUMNS = ("mean", "p50", "p90", "p99")
 ROWS = (
     ("tokens/s per request", "tokens_per_s"),
@@ -31,17 +33,9 @@ def show(result: dict[str, Any]) -> None:
             )
 
 
-def title(phase: dict[str, Any]) -> str:
-    """The load in words."""
-    if phase["rate_per_s"]:
-        bound = f", {phase['concurrent']} at once at most" if phase["concurrent"] else ""
-        return f"{phase['rate_per_s']:g} a second{bound}"
-    return f"{phase['concurrent']} at once"
-
-
 def table(phase: dict[str, Any]) -> Table:
     """One phase."""
-    head = f"{title(phase)}: {phase['requests']} requests, {phase['errors']} failed"
+    head = f"{load_of(phase)}: {phase['requests']} requests, {phase['errors']} failed"
     out = Table("", *COLUMNS, title=head, title_justify="left")
     for name, key in ROWS:
         figures = phase[key]
