@@ -12,7 +12,6 @@ import asyncio
 import json
 import random
 import sys
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -98,7 +97,7 @@ async def measured(endpoint: Endpoint, phases: Sequence[Load], warmup: int) -> d
     async with Chats(endpoint) as chats:
         aim = await aimed(chats, phases[0], run) if phases[0].input_tokens else None
         for ask in asks(replace(phases[0], requests=warmup), aim, f"{run} warm-up"):
-            await chats.stream(body(phases[0], ask), time.perf_counter())
+            await chats.stream(body(phases[0], ask))
         figures = [
             await run_phase(chats, load, list(asks(load, aim, f"{run} {number}")))
             for number, load in enumerate(phases)
@@ -111,7 +110,7 @@ async def aimed(chats: Chats, load: Load, run: str) -> Aim:
     rng, counts = random.Random(run), []
     for number in (FEW_WORDS, MANY_WORDS):
         ask = Ask(prompt=words(rng, number), output_tokens=1, at_s=0)
-        stream = await chats.stream(body(load, ask), time.perf_counter())
+        stream = await chats.stream(body(load, ask))
         counts.append((number, int((stream.usage or {}).get("prompt_tokens") or 0)))
     try:
         return Aim.learnt(*counts)

@@ -25,6 +25,7 @@ from bench.drive import run_phase
 from bench.load import Load, asks, lengths
 from bench.stats import spread
 from bench.stream import Chats, Stream
+from bench.wire import Answer
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKENS_PER_S = 100.0
@@ -44,8 +45,8 @@ class Watched(Chats):
         super().__init__(endpoint)
         self.kept: list[tuple[float, Stream]] = []
 
-    async def stream(self, body: dict[str, Any], sent_at: float) -> Stream:
-        found = await super().stream(body, sent_at)
+    async def read(self, answer: Answer, sent_at: float) -> Stream:
+        found = await super().read(answer, sent_at)
         self.kept.append((sent_at, found))
         return found
 
@@ -77,11 +78,13 @@ async def measured(url: str, streams: int, tokens: int) -> dict[str, Any]:
 def compared(phase: dict[str, Any], kept: Sequence[tuple[float, Stream]]) -> dict[str, Any]:
     """Milliseconds, and shares of the pace. late_ms: from the server's write to our clock."""
     late_ms, theirs_ms, spans_s = [], [], []
+    first_sent, last_written, tokens = min(sent_at for sent_at, _ in kept), 0.0, 0
     for sent_at, stream in kept:
         written = [float(word) for word in stream.text.split()]
         arrived = [sent_at + at_s for at_s in stream.arrivals_s]
         late_ms += [1000 * (a - w) for a, w in zip(arrived, written, strict=True)]
         theirs_ms += [1000 * (b - a) for a, b in pairwise(written)]
+        last_written, tokens = max(last_written, written[-1]), tokens + len(written)
         spans_s.append((written[-1] - written[0]) / (len(written) - 1))
     theirs, ours, late = spread(theirs_ms), phase["itl_ms"], spread(late_ms)
     assert theirs is not None
@@ -96,6 +99,9 @@ def compared(phase: dict[str, Any], kept: Sequence[tuple[float, Stream]]) -> dic
         "tpot_ms": {"server": round(tpot_ms, 4), "ours": phase["tpot_ms"]["mean"]},
         "pace_kept": round(tpot_ms / pace_ms - 1, 4),
         "added": {
+            "tokens_per_s": round(
+                phase["total_tokens_per_s"] * (last_written - first_sent) / tokens - 1, 4
+            ),
             "tpot": round(phase["tpot_ms"]["mean"] / tpot_ms - 1, 4),
             "itl_p50": round((ours["p50"] - theirs["p50"]) / pace_ms, 4),
             "itl_p99": round((ours["p99"] - theirs["p99"]) / pace_ms, 4),
@@ -111,7 +117,7 @@ def problems(row: dict[str, Any]) -> list[str]:
     if abs(row["pace_kept"]) > STEADY:
         return [f"the server was {row['pace_kept']:+.1%} off its own pace: nothing is measured"]
     over = {k: v for k, v in row["added"].items() if abs(v) > MOST_ADDED}
-    return [f"{name} {value:+.1%} of the pace" for name, value in over.items()]
+    return [f"{name} {value:+.1%}" for name, value in over.items()]
 
 
 @contextlib.contextmanager
@@ -141,26 +147,28 @@ def rows(seconds: float) -> list[dict[str, Any]]:
 
 HEAD = """# What the benchmark adds to what it measures
 
-{date}, {cpus} CPUs, load average {load:.1f} when it began (this run alone comes to 2). Made by
+{date}, {cpus} CPUs, load average {load:.1f} when it began{priority}. Made by
 
 ```
-python bench/overhead.py
+{command}
 ```
 
 One process drives all streams on one core; a server that only keeps a pace of {pace:g} tokens/s a
 stream has another. All streams get their token together, as an engine's step brings them.
 
-| streams | tokens/s | of one core | TPOT | ITL p50 | ITL p99 | late: mean | p99, ms |
-|---|---|---|---|---|---|---|---|
+| streams | tokens/s | of one core | tokens/s | TPOT | ITL p50 | ITL p99 | late: mean | p99, ms |
+|---|---|---|---|---|---|---|---|---|
 """
 
+PRIORITY = """: a machine shared with other work, before
+which both processes had real-time priority"""
 TAIL = """
 - `of one core`: the benchmark's own CPU time by wall time, parsing included.
-- `TPOT`, `ITL`: ours less the server's own, in shares of the pace ({gap:g} ms).
+- `tokens/s`, `TPOT`, `ITL`: ours less the server's own; ITL in shares of the pace ({gap:g} ms).
 - `late`: from the moment at which the server wrote a token to the moment that we gave it, kernel
   included; the mean in shares of the pace. It is in every time to first token.
-- The bound is {most:.0%} for each of TPOT, ITL and the mean of late at {bound} streams: {verdict}.
-- The CPU share is no bound of its own: what counts is that a core is far from full.
+- The bound is {most:.0%} for each of them and for the mean of late, at {bound} streams: {verdict}.
+- The CPU share has no bound of its own: it costs the figures nothing until the core is full.
 """
 
 
@@ -168,11 +176,17 @@ def page(found: dict[str, Any]) -> str:
     """The table."""
     lines = []
     for row in found["rows"]:
-        added = [f"{row['added'][k]:+.2%}" for k in ("tpot", "itl_p50", "itl_p99", "late_mean")]
+        added = [f"{share:+.2%}" for share in row["added"].values()]
         cells = [row["streams"], f"{row['tokens_per_s']:,.0f}", f"{row['client_cpu_share']:.1%}"]
         lines.append(f"| {' | '.join(map(str, [*cells, *added, row['late_ms']['p99']]))} |")
     broken = found["problems"]
-    facts = {"date": found["date"], "cpus": found["cpus"], "load": found["load_average"]}
+    facts = {
+        "date": found["date"],
+        "cpus": found["cpus"],
+        "load": found["load_average"],
+        "priority": PRIORITY if found["real_time"] else "",
+        "command": ("chrt -f 1 " if found["real_time"] else "") + "python bench/overhead.py",
+    }
     tail = {"most": MOST_ADDED, "bound": BOUND_STREAMS, "gap": 1000 / TOKENS_PER_S}
     verdict = f"broken ({'; '.join(broken)})" if broken else "kept"
     return (
@@ -193,6 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "cpus": len(os.sched_getaffinity(0)),
         "load_average": round(os.getloadavg()[0], 1),
+        "real_time": os.sched_getscheduler(0) == os.SCHED_FIFO,
     }
     found = rows(options.seconds)
     bound = [row for row in found if row["streams"] == BOUND_STREAMS]

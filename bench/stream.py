@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from bench.client import Endpoint, EndpointError, one_line
-from bench.wire import WireError, Wires
+from bench.wire import Answer, WireError, Wires
 
 # What a chunk's delta may carry of the answer; servers name the thinking either way.
 TOKEN_PARTS = ("content", "reasoning", "reasoning_content", "tool_calls")
@@ -44,16 +44,19 @@ class Chats:
     async def __aexit__(self, *error: object) -> None:
         await self._wires.__aexit__(*error)
 
-    async def stream(self, body: dict[str, Any], sent_at: float) -> Stream:
-        """One chat to its end. sent_at: on time.perf_counter's clock, where times begin.
-
-        Raises EndpointError when it is refused, garbled or cut short.
-        """
+    async def ask(self, body: dict[str, Any]) -> Answer:
+        """Send one chat and wait for its end, unread. Raises EndpointError without an answer."""
         asked = {**body, "stream": True, "stream_options": {"include_usage": True}}
         try:
-            answer = await self._wires.post(self._path, json.dumps(asked).encode())
+            return await self._wires.post(self._path, json.dumps(asked).encode())
         except WireError as error:
             raise EndpointError(str(error)) from error
+
+    async def read(self, answer: Answer, sent_at: float) -> Stream:
+        """What the answer holds. sent_at: on time.perf_counter's clock, where times begin.
+
+        Raises EndpointError when it was refused, garbled or cut short.
+        """
         if answer.status != 200:
             text = one_line(answer.body().decode(errors="replace"))
             raise EndpointError(f"HTTP {answer.status}: {text}")
@@ -62,13 +65,18 @@ class Chats:
             take(stream, event, at - sent_at)
         return stream
 
+    async def stream(self, body: dict[str, Any]) -> Stream:
+        """One chat, sent and read."""
+        sent_at = time.perf_counter()
+        return await self.read(await self.ask(body), sent_at)
+
 
 def stream_chat(endpoint: Endpoint, body: dict[str, Any]) -> Stream:
-    """One chat, alone. Raises EndpointError as `Chats.stream` does."""
+    """One chat, alone. Raises EndpointError as `Chats.ask` and `Chats.read` do."""
 
     async def alone() -> Stream:
         async with Chats(endpoint) as chats:
-            return await chats.stream(body, time.perf_counter())
+            return await chats.stream(body)
 
     return asyncio.run(alone())
 

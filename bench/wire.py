@@ -10,6 +10,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -92,8 +93,7 @@ class Wire(asyncio.BufferedProtocol):
     # -- asyncio's
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport, self.usable = transport, True
+        self._transport, self.usable = cast(asyncio.Transport, transport), True
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
