@@ -1,7 +1,7 @@
 """HTTP/1.1 for many streams in one process: when each piece of an answer came, and nothing else.
 
 What a piece holds is read after its stream has ended (bench/stream.py), so that parsing one answer
-delays the clock of no other. Why httptools and not a whole HTTP client: docs/decisions/0008.
+delays the clock of no other. Why httptools and not a whole HTTP client: docs/decisions/0020.
 """
 
 import asyncio
