@@ -48,6 +48,6 @@ check: setup ## linters and types
 	@actionlint
 	@python tools/lock_check.py
 
-lock: setup ## requirements.lock anew from pyproject.toml (needs an index)
+lock: setup ## requirements.lock anew from pyproject.toml (needs an index; ARGS=--upgrade)
 	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
-	  --group dev pyproject.toml -o requirements.lock
+	  --group dev pyproject.toml -o requirements.lock $(ARGS)

@@ -11,6 +11,12 @@ import yaml
 from tests.conftest import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+# Who may write what; a workflow that is not named here may write nothing.
+WRITES = {
+    "preview.yml": {"id-token", "pull-requests"},
+    "dependencies.yml": {"contents", "pull-requests"},
+    "release.yml": {"contents"},
+}
 PINNED = re.compile(r"[\w./-]+@[0-9a-f]{40}")
 ACTIONLINT = ROOT / ".venv/bin/actionlint"
 
@@ -26,12 +32,14 @@ def parsed(path: Path) -> dict[Any, Any]:
 
 
 def steps(workflow: dict[Any, Any]) -> list[dict[str, Any]]:
-    return [step for job in workflow["jobs"].values() for step in job["steps"]]
+    return [step for job in workflow["jobs"].values() for step in job.get("steps", [])]
 
 
 def unpinned(workflow: dict[Any, Any]) -> list[str]:
-    used = [step["uses"] for step in steps(workflow) if "uses" in step]
-    return [name for name in used if not PINNED.fullmatch(name)]
+    """Neither by commit nor a workflow of ours, which is the commit that is run."""
+    holders = [*workflow["jobs"].values(), *steps(workflow)]
+    used = [holder["uses"] for holder in holders if "uses" in holder]
+    return [name for name in used if not PINNED.fullmatch(name) and not name.startswith("./")]
 
 
 def writes(workflow: dict[Any, Any]) -> set[str]:
@@ -45,7 +53,7 @@ def test_workflows_are_clean_when_actionlint_reads_them():
     """A workflow is tried only when it is too late."""
     done = actionlint(*WORKFLOWS)
 
-    assert len(WORKFLOWS) == 2
+    assert len(WORKFLOWS) == 4
     assert done.returncode == 0, done.stdout
 
 
@@ -76,7 +84,7 @@ def test_workflow_reads_only_when_nothing_else_is_needed(path):
     workflow = parsed(path)
 
     assert workflow["permissions"] == {"contents": "read"}
-    assert writes(workflow) <= {"id-token", "pull-requests"}
+    assert writes(workflow) == WRITES.get(path.name, set())
     # YAML reads the key `on` as true.
     assert "pull_request_target" not in workflow[True]
 
@@ -87,6 +95,36 @@ def test_only_the_job_with_an_identity_may_write():
 
     assert jobs["google"]["permissions"]["id-token"] == "write"
     assert "permissions" not in jobs["local"]
+
+
+def test_job_that_may_write_runs_no_package_when_the_lock_is_upgraded():
+    """A package that was taken over would push to the repository."""
+    jobs = parsed(ROOT / ".github/workflows/dependencies.yml")["jobs"]
+    writing = "\n".join(step.get("run", "") for step in jobs["propose"]["steps"])
+
+    assert "permissions" not in jobs["upgrade"]
+    assert not re.search(r"^\s*(make|python3?|pip|uv|\.ci/run)\b", writing, re.MULTILINE)
+    assert "--include=requirements.lock" in writing
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_no_run_lasts_for_ever_or_beside_itself(path):
+    """A hung local cloud would be billed by the minute."""
+    workflow = parsed(path)
+    jobs = [job for job in workflow["jobs"].values() if "steps" in job]
+
+    assert workflow["concurrency"]["group"]
+    assert [job for job in jobs if not 0 < job["timeout-minutes"] <= 60] == []
+    checkouts = [s for s in steps(workflow) if s.get("uses", "").startswith("actions/checkout@")]
+    assert [s for s in checkouts if s["with"]["persist-credentials"] is not False] == []
+
+
+def test_release_waits_for_every_test():
+    """A tag may point anywhere."""
+    jobs = parsed(ROOT / ".github/workflows/release.yml")["jobs"]
+
+    assert jobs["test"]["uses"] == "./.github/workflows/test.yml"
+    assert jobs["release"]["needs"] == "test"
 
 
 def test_preview_never_changes_anything_when_it_has_an_identity():
@@ -119,11 +157,15 @@ def test_ci_runs_the_command_of_the_readme():
     assert "make test" in (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+LOCAL = [path for path in WORKFLOWS if re.search(r"\.ci/run|mayfly local up", path.read_text())]
+
+
+@pytest.mark.parametrize("path", LOCAL, ids=lambda path: path.name)
 def test_user_namespaces_are_allowed_before_the_local_cloud_needs_them(path):
     """Ubuntu 24.04 forbids them to the runner's user."""
     text = path.read_text()
 
+    assert len(LOCAL) == 3
     assert text.index("apparmor_restrict_unprivileged_userns=0") < max(
         text.find(".ci/run"), text.find("mayfly local up")
     )
