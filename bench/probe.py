@@ -21,10 +21,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from mayfly import probe, profile  # noqa: E402 - the checkout must be importable first
+from mayfly.probe_case import DEFAULT_LIMIT_S, Case, Plan  # noqa: E402
 from mayfly.rank import rank_config  # noqa: E402
 
 
-def case_of(raw: dict[str, Any], config: dict[str, Any], tp: int) -> probe.Case:
+def case_of(raw: dict[str, Any], config: dict[str, Any], tp: int) -> Case:
     """A case of the file with the rank it is about; ValueError where it cannot be measured."""
     wanted = {key: value for key, value in raw.items() if key != "layers"}
     rank = rank_config(config, tp)
@@ -32,13 +33,13 @@ def case_of(raw: dict[str, Any], config: dict[str, Any], tp: int) -> probe.Case:
         rank["num_hidden_layers"] = raw["layers"]
     for key in ("decode", "decode_at", "prefill"):
         wanted[key] = tuple(raw.get(key, ()))
-    unknown = set(wanted) - set(probe.Case.__dataclass_fields__)
+    unknown = set(wanted) - set(Case.__dataclass_fields__)
     if unknown:
         raise ValueError(f"case {raw.get('name')}: no such key: {', '.join(sorted(unknown))}")
     if wanted["decode_at"] and raw["llm"].get("enable_prefix_caching") is False:
         # Each run would prefill anew, and that noise drowns what is measured.
         raise ValueError(f"case {raw.get('name')}: decode_at needs enable_prefix_caching")
-    return probe.Case(config=rank, **wanted)
+    return Case(config=rank, **wanted)
 
 
 def of_cases(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -54,16 +55,13 @@ def of_cases(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def of_profiles(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for name in options.profiles.split(","):
         loaded = profile.load(name)
-        ask = probe.Ask(
+        plan = Plan(
             profile=loaded,
             machine=options.machine or loaded.default_machine,
             mode=options.mode,
             batches=tuple(int(batch) for batch in options.batches.split(",")),
-            prefill=(8192,),
-            limit_s=options.limit_s,
-            python=sys.executable,
-            out=options.out,
         )
+        ask = probe.Ask(plan=plan, limit_s=options.limit_s, python=sys.executable, out=options.out)
         yield probe.probe(ask)
 
 
@@ -77,7 +75,7 @@ def main() -> int:
     parser.add_argument("--machine", help="with --profiles; else each profile's first")
     parser.add_argument("--mode", default="fast", help="with --profiles")
     parser.add_argument("--batches", default="1,8,64", help="with --profiles")
-    parser.add_argument("--limit-s", type=float, default=probe.DEFAULT_LIMIT_S)
+    parser.add_argument("--limit-s", type=float, default=DEFAULT_LIMIT_S)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     if not options.profiles and not (options.config and options.tp and options.cases):

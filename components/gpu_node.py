@@ -1,4 +1,4 @@
-"""The GPU VM that serves a model."""
+"""The GPU VM that serves a model, or measures one rank of it."""
 
 from dataclasses import dataclass
 
@@ -37,7 +37,11 @@ class GpuNode(pulumi.ComponentResource):
     ) -> None:
         super().__init__("mayfly:components:GpuNode", name, None, opts)
         settings, foundation, vm = args.settings, args.foundation, args.settings.vm
-        told = vm_settings.for_session(settings, foundation, MACHINES[vm.machine].gpus)
+        told = (
+            vm_settings.for_probe(settings, foundation)
+            if settings.probe
+            else vm_settings.for_session(settings, foundation, MACHINES[vm.machine].gpus)
+        )
         made = instance(
             f"{name}-vm",
             InstanceArgs(

@@ -14,7 +14,7 @@ WAIT = ".venv/bin/python -m mayfly.readiness"
 
 @dataclass(frozen=True, kw_only=True)
 class ReadinessArgs:
-    """phase: "serving" or "seeded". start_s: seconds from now until the wait is given up.
+    """phase: "serving", "seeded" or "probed". start_s: seconds from now until the wait is given up.
 
     vm_id: the numeric id; a VM made anew is waited for anew.
     """

@@ -9,16 +9,19 @@ from mayfly import names
 from mayfly.settings import NOTHING_DONE, VmSettings
 
 
-def check(settings: VmSettings, found: FoundationOutputs) -> None:
-    """RunError if weights or engine are not there; a manifest is the last thing that a seed writes.
+def check(settings: VmSettings, found: FoundationOutputs, *, weights: bool) -> None:
+    """RunError if the engine is not there, or the weights where they are needed.
 
-    Who may make a VM but not list the bucket is warned and goes on: the VM looks again.
+    A manifest is the last thing that a seed writes. Who may make a VM but not list the bucket is
+    warned and goes on: the VM looks again.
     """
     model, bucket = settings.profile, found.weights_bucket
     wanted = {
         "weights": names.model_prefix(model.model, model.revision),
         "engine": names.engine_prefix(engine_id(settings)),
     }
+    if not weights:
+        del wanted["weights"]
     for what, prefix in wanted.items():
         if not _is_there(bucket, f"{prefix}/{names.MANIFEST}"):
             raise pulumi.RunError(

@@ -29,10 +29,14 @@ class StartupArchive:
     sha256: str
 
 
+_SERVING = (
+    r"startup/((05|20|30|35|50|60|70)-|vllm_plugin/|(caches|check|haystack|key_guard|nccl_env)\.py)"
+)
 OTHERS_OWN = {
-    "session": re.compile(r"startup/(seed|locks/)"),
+    "session": re.compile(r"startup/(seed|locks/|rank\.sh)"),
+    "probe": re.compile(r"startup/(seed|locks/)|" + _SERVING),
     "seed": re.compile(
-        r"startup/([0-9]{2}-|driver-packages|mayfly-vllm|vllm_plugin/"
+        r"startup/([0-9]{2}-|driver-packages|mayfly-vllm|vllm_plugin/|rank\.sh"
         r"|(caches|check|haystack|key_guard|nccl_env|pull|pull_large|pullers|serve)\.(py|sh))"
     ),
 }
@@ -47,7 +51,8 @@ def files(layer: str) -> dict[str, Path]:
         if path.is_file() and path != BOOT and "__pycache__" not in path.parts
     }
     mine = {name: path for name, path in found.items() if not OTHERS_OWN[layer].match(name)}
-    return {**mine, "mayfly/idle.py": ROOT / "mayfly/idle.py"}
+    ours = ("idle", "probe_rank") if layer == "probe" else ("idle",)
+    return {**mine, **{f"mayfly/{name}.py": ROOT / f"mayfly/{name}.py" for name in ours}}
 
 
 def build(found: Mapping[str, Path]) -> StartupArchive:

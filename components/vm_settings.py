@@ -9,6 +9,8 @@ import pulumi
 from components import startup_archive
 from components.foundation_outputs import FoundationOutputs
 from mayfly import names
+from mayfly.machines import MACHINES
+from mayfly.probe_case import Plan, case_of
 from mayfly.profile import Mode
 from mayfly.settings import NOTHING_DONE, SeedSettings, SessionSettings, VmSettings
 
@@ -55,6 +57,20 @@ def for_session(
 
 def _safe_flags(modes: Mapping[str, Mode]) -> list[str]:
     return list(modes[SAFE_MODE].flags) if SAFE_MODE in modes else []
+
+
+def for_probe(settings: SessionSettings, found: FoundationOutputs) -> dict[str, Any]:
+    """The settings of a VM that measures one rank: no weights, no key, no port."""
+    vm = settings.vm
+    plan = Plan(profile=vm.profile, machine=settings.probe, mode=settings.mode)
+    return {
+        **_both(vm, found),
+        "layer": "probe",
+        "mode": settings.mode,
+        "probe": settings.probe,
+        "case": case_of(plan).told(),
+        "gpu_count": MACHINES[vm.machine].gpus,
+    }
 
 
 def for_seed(settings: SeedSettings, found: FoundationOutputs) -> dict[str, Any]:

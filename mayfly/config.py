@@ -20,6 +20,7 @@ KEYS: Mapping[str, str | list[str]] = {
     "regions": [DEFAULT_REGION],
     "provisioning": "",
     "mode": "fast",
+    "probe": "",
     "image": "",
     "idleMinutes": "20",
     "startMinutes": "30",

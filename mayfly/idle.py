@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 STARTING = frozenset({"booting", "driver", "rebooting", "engine", "weights", "loading", "checking"})
 WORKING = frozenset({"serving", "seeding"})
-DONE = frozenset({"ended", "seeded"})
+DONE = frozenset({"ended", "seeded", "probed"})
 PHASES = STARTING | WORKING | DONE | {"failed"}
 
 # Compute's states in which the guest no longer runs and will not again: mayfly restarts no VM.

@@ -167,6 +167,11 @@ ALL_ZONES = tuple(sorted({zone for machine in _TYPES for zone in machine.zones})
 REGIONS = tuple(sorted({zone.rpartition("-")[0] for zone in GENERAL_ZONES}))
 
 
+def alone(machine: MachineType) -> tuple[str, ...]:
+    """The machines with one GPU of the same kind; () where none is sold."""
+    return tuple(one.name for one in _TYPES if one.gpu == machine.gpu and one.gpus == 1)
+
+
 def region_of(zone: str) -> str:
     """ "us-central1-a" -> "us-central1"."""
     return zone.rpartition("-")[0]

@@ -102,6 +102,11 @@ def driver_prefix(branch: str) -> str:
     return f"drivers/{branch}"
 
 
+def probe_log(instance_id: str) -> str:
+    """In the cache bucket: the engine's log of a probe, with its figures."""
+    return f"probes/{instance_id}/engine.log"
+
+
 MANIFEST = "manifest.json"
 """The last object written under a prefix: its presence means that the rest is complete."""
 

@@ -16,7 +16,7 @@ from mayfly.errors import FailedError, MayflyError, WrongInputError
 from mayfly.talk import tell
 from mayfly.timeline import Teller
 
-READY_PHASES = ("serving", "seeded")
+READY_PHASES = ("serving", "seeded", "probed")
 FAST_POLL_S, SLOW_POLL_S = 1.0, 3.0
 FAST_FOR_S = 120
 SERIAL_LINES = 20

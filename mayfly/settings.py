@@ -9,8 +9,17 @@ from dataclasses import dataclass
 
 from mayfly import names, profile
 from mayfly.config import KEYS, SESSION_NAME, Config, remedy
+from mayfly.fit import FitError
 from mayfly.idle import Limits
-from mayfly.machines import ALL_ZONES, MACHINES, REGIONS, SEEDING_MACHINES, region_of
+from mayfly.machines import (
+    ALL_ZONES,
+    GPU_MACHINES,
+    MACHINES,
+    REGIONS,
+    SEEDING_MACHINES,
+    alone,
+    region_of,
+)
 from mayfly.problems import NOTHING_DONE, ConfigError, Problem, one_of
 from mayfly.profile import Profile
 
@@ -112,10 +121,12 @@ class SessionSettings:
     """A GPU VM that serves a profile. local_port: where `mayfly connect` listens.
 
     kernel_caches: keep what the engine compiles in the cache bucket, and take it from there.
+    probe: the machine of which one rank is measured, in place of serving; "" serves.
     """
 
     vm: VmSettings
     mode: str
+    probe: str
     local_port: int
     node_internet: bool
     kernel_caches: bool
@@ -168,18 +179,31 @@ def _seed(config: Config, stack: str, project: str) -> SeedSettings | None:
 
 def _session(config: Config, stack: str, project: str) -> SessionSettings | None:
     vm = _vm(config, names.SESSION, stack, project)
-    modes = tuple(vm.profile.machines[vm.machine]) if vm and vm.machine else profile.MODES
+    probe = config.text("probe")
+    offered = vm is not None and vm.machine and not probe
+    modes = tuple(vm.profile.machines[vm.machine]) if vm and offered else profile.MODES
     mode, local_port = config.choice("mode", modes), config.port("localPort")
     node_internet, kernel_caches = config.flag("nodeInternet"), config.flag("kernelCaches")
     if vm is None:
         return None
+    if probe and vm.machine and mode:
+        _must_fit(config, vm.profile, probe, mode)
     return SessionSettings(
         vm=vm,
         mode=mode,
+        probe=probe,
         local_port=local_port,
         node_internet=node_internet,
         kernel_caches=kernel_caches,
     )
+
+
+def _must_fit(config: Config, chosen: Profile, probe: str, mode: str) -> None:
+    """There is no rank of a deployment that cannot be."""
+    try:
+        chosen.choose(probe, mode)
+    except FitError as error:
+        config.note("probe", probe, f"{chosen.name} does not fit it: {error}.")
 
 
 def _vm(config: Config, layer: str, stack: str, project: str) -> VmSettings | None:
@@ -233,9 +257,20 @@ def _machine(config: Config, layer: str, chosen: Profile | None) -> str:
     """ "" after a problem, or where no profile says which would do."""
     if layer == names.SEED:
         return config.choice("machine", SEEDING_MACHINES, SEEDING_MACHINES[0])
+    if config.text("probe"):
+        return _machine_of_probe(config)
     if chosen is None:
         return ""
     return config.choice("machine", tuple(chosen.machines), chosen.default_machine)
+
+
+def _machine_of_probe(config: Config) -> str:
+    """One GPU of the kind that the probed machine has."""
+    probed = config.choice("probe", GPU_MACHINES)
+    valid = alone(MACHINES[probed]) if probed else ()
+    if probed and not valid:
+        config.note("probe", probed, "No machine is sold with one GPU of its kind.")
+    return config.choice("machine", valid, valid[0]) if valid else ""
 
 
 def _zone(config: Config, machine: str) -> str:

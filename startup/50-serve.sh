@@ -8,7 +8,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 readonly caches_mark="$run_dir/kernel-caches"
-readonly unit=mayfly-vllm.service key_dir="$root/run/mayfly-key" vllm_log="$log_dir/vllm.log" weights="$ram_dir/weights"
+readonly weights="$ram_dir/weights"
 
 # From Secret Manager straight to a file that only root can open; systemd reads it from there.
 fetch_key() {
@@ -27,14 +27,6 @@ fetch_key() {
   (umask 077 && printf 'VLLM_API_KEY=%s\n' "$key" >"$key_dir/env")
 }
 
-start_unit() {
-  mkdir -p "$root/run/systemd/system"
-  install -m 644 "$code_dir/startup/$unit" "$root/run/systemd/system/$unit"
-  systemctl daemon-reload
-  : >"$vllm_log"
-  systemctl restart "$unit"
-}
-
 weights_are_here() {
   [[ "$(cat "$weights/.complete" 2>/dev/null)" == "$MAYFLY_WEIGHTS_URI" ]]
 }
@@ -47,10 +39,6 @@ wait_for_weights() {
 # Without one vLLM guesses it from the shards that happen to be there.
 names_its_dtype() {
   grep -Eq '"(torch_)?dtype": *"' "$weights/config.json"
-}
-
-last_words() {
-  grep -v '^[[:space:]]*$' "$vllm_log" | tail -n 5 | cut -c 1-180 | paste -s -d '|' || true
 }
 
 # What vLLM does, by the last line of its log that says so: the first two are the plugin's lines,

@@ -8,7 +8,7 @@ export HOME="${HOME:-/root}" # a startup script may have none, and gsutil wants 
 readonly root="${MAYFLY_ROOT:-}"
 readonly run_dir="$root/run/mayfly" state_dir="$root/var/lib/mayfly" log_dir="$root/var/log/mayfly"
 # shellcheck disable=SC2034
-readonly ram_dir="$root/mnt/mayfly" engine_dir="$root/opt/mayfly-engine" seed_dir="$root/opt/mayfly-seed"
+readonly ram_dir="$root/mnt/mayfly" engine_dir="$root/opt/mayfly-engine" seed_dir="$root/opt/mayfly-seed" key_dir="$root/run/mayfly-key"
 readonly tools_dir="$root/opt/mayfly-tools"
 PATH="$PATH:$tools_dir"
 code_dir="$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")"
@@ -78,4 +78,19 @@ bring_manifest() {
 # manifest ARGS...  See startup/manifest.py.
 manifest() {
   python3 -m startup.manifest "$@"
+}
+
+# vLLM's unit, for the stages that start it.
+readonly unit=mayfly-vllm.service vllm_log="$log_dir/vllm.log"
+
+start_unit() {
+  mkdir -p "$root/run/systemd/system"
+  install -m 644 "$code_dir/startup/$unit" "$root/run/systemd/system/$unit"
+  systemctl daemon-reload
+  : >"$vllm_log"
+  systemctl restart "$unit"
+}
+
+last_words() {
+  grep -v '^[[:space:]]*$' "$vllm_log" | tail -n 5 | cut -c 1-180 | paste -s -d '|' || true
 }

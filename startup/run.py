@@ -4,7 +4,7 @@
 prints goes to the serial console and to /var/log/mayfly/<stage>.log. It may leave
 /run/mayfly/why/<stage> (one plain line: why it failed) and /run/mayfly/bytes/<stage>.
 Exit status 75 of a stage asks for a reboot: after it the same stages run again and find
-what is done. Ends with 0 (serving, seeded or rebooting) or 1 (failed, and said so).
+what is done. Ends with 0 (serving, seeded, probed or rebooting) or 1 (failed, and said so).
 """
 
 import asyncio
@@ -46,6 +46,7 @@ class Stage:
     unit: str = ""
 
 
+VLLM = "mayfly-vllm.service"
 SERVE_NEEDS = ("driver", "gib", "engine", "config", "caches")  # its shards come while it starts
 SESSION = (
     Stage("ram", "05-ram.sh", "booting", 120),
@@ -55,7 +56,7 @@ SESSION = (
     Stage("config", "30-config.sh", "weights", 300, after=("ram",)),
     Stage("weights", "30-weights.sh", "weights", 2400, after=("config",)),
     Stage("caches", "35-caches.sh", "weights", 120, after=("driver",), optional=True),
-    Stage("serve", "50-serve.sh", "loading", 3600, after=SERVE_NEEDS, unit="mayfly-vllm.service"),
+    Stage("serve", "50-serve.sh", "loading", 3600, after=SERVE_NEEDS, unit=VLLM),
     Stage("check", "60-check.sh", "checking", 1800, after=("serve", "weights")),
     Stage("save", "70-save.sh", "serving", 600, after=("check",), optional=True, late=True),
 )
@@ -65,7 +66,12 @@ SEED = (
     Stage("engine", "seed-engine.sh", "engine", 3600, after=("tools",)),
     Stage("weights", "seed-weights.sh", "seeding", 6 * 3600, after=("engine", "driver-packages")),
 )
-LAYERS = {"session": SESSION, "seed": SEED}
+PROBE = (
+    Stage("driver", "10-driver.sh", "driver", 900),
+    Stage("engine", "40-engine.sh", "engine", 900),
+    Stage("rank", "rank.sh", "checking", 1200, after=("driver", "engine"), unit=VLLM),
+)
+LAYERS = {"session": SESSION, "seed": SEED, "probe": PROBE}
 
 
 class StageError(Exception):
@@ -283,9 +289,13 @@ def seeded() -> None:
     words.set_phase("seeded", f"{os.environ['MAYFLY_WEIGHTS_URI']} is complete")
 
 
+def probed() -> None:
+    words.set_phase("probed", "one rank is measured")
+
+
 def main() -> int:
     layer = os.environ["MAYFLY_LAYER"]
-    ready = {"session": serving, "seed": seeded}[layer]
+    ready = {"session": serving, "seed": seeded, "probe": probed}[layer]
     status = run_layer(LAYERS[layer], Path(__file__).parent, ready)
     if status != 0 or words.phase() == "rebooting" or layer == "session":
         return status

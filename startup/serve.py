@@ -1,4 +1,7 @@
-"""Become vLLM: what unit mayfly-vllm starts, with the settings in its environment."""
+"""Become vLLM: what unit mayfly-vllm starts, with the settings in its environment.
+
+On a VM that measures one rank: the interpreter that has vLLM, with the measurement.
+"""
 
 import json
 import os
@@ -34,10 +37,14 @@ def load_format(settings: Mapping[str, str]) -> str:
 
 def argv(settings: Mapping[str, str]) -> list[str]:
     """vLLM's command line: ours first, so that a profile's serve_flags can refine, then theirs."""
+    programs = paths.root() / "opt/mayfly-engine/env/bin"
+    if settings.get("MAYFLY_LAYER") == "probe":
+        case = paths.read(paths.run_dir() / "case.json")
+        return [str(programs / "python"), "-m", "mayfly.probe_rank", case]
     port = settings["MAYFLY_PORT"]
     origins = [f"http://localhost:{port}", f"http://127.0.0.1:{port}"]
     return [
-        str(paths.root() / "opt/mayfly-engine/env/bin/vllm"),
+        str(programs / "vllm"),
         "serve",
         str(paths.root() / "mnt/mayfly/weights"),
         *("--host", "127.0.0.1", "--port", port),
@@ -53,7 +60,7 @@ def argv(settings: Mapping[str, str]) -> list[str]:
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """vLLM finds the plugin only where it is used: a broken one must not end a plain start too."""
     more = {"VLLM_ENGINE_READY_TIMEOUT_S": str(int(float(settings["MAYFLY_START_S"])))}
-    if load_format(settings) == ARRIVING:
+    if settings.get("MAYFLY_LAYER") != "probe" and load_format(settings) == ARRIVING:
         code = paths.root() / "opt/mayfly"
         more["PYTHONPATH"] = f"{code}:{code}/startup/vllm_plugin/metadata"
     return {**settings, **more}

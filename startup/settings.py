@@ -38,6 +38,7 @@ LAYERS = {
         *(*BOTH, "machine", "served_model", "port", "mode", "serve_flags", "safe_flags"),
         *("load_format", "kernel_caches", "api_key_secret"),
     ],
+    "probe": [*BOTH, "machine", "mode", "probe", "case", "gpu_count"],
     "seed": [*BOTH, "hf_token_secret", "disk_gb", "parallel", "engine_lock"],
 }
 SECONDS = ("max_life_s", "idle_s", "start_s", "failed_s", "heartbeat_s")

@@ -110,9 +110,15 @@ def probe(
     python: Annotated[str, typer.Option(help="An interpreter with vLLM; else this one.")] = "",
     out: Annotated[str, typer.Option(help="Folder for the engine's log.")] = ".mayfly/probe",
     limit_s: Annotated[float, typer.Option(min=1, help="Seconds until it is ended.")] = 600,
+    cloud: Annotated[
+        bool, typer.Option("--cloud", help="On a rented VM with one GPU, which ends itself.")
+    ] = False,
+    session: Annotated[str, typer.Option(help="With --cloud: name of its stack.")] = "probe",
+    zone: Annotated[str, typer.Option(help="With --cloud: zones, with commas; else all.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --cloud: do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure one rank of a model on the GPU at hand, before eight are rented."""
+    """Measure one rank of a model on the GPU at hand, or a rented one, before eight are rented."""
     from mayfly.commands import probe as command
 
     wanted = command.Wanted(
@@ -123,5 +129,9 @@ def probe(
         python=python,
         out=out,
         limit_s=limit_s,
+        cloud=cloud,
+        session=session,
+        zone=zone,
+        yes=yes,
     )
     command.run(wanted, as_json=as_json)

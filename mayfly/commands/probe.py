@@ -1,4 +1,4 @@
-"""`mayfly probe`: one rank of a profile on the GPU at hand, its figures beside the plan's."""
+"""`mayfly probe`: one rank of a profile on the GPU at hand or a rented one, beside the plan."""
 
 import json
 import sys
@@ -6,17 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mayfly import probe, profile
+from mayfly import probe, profile, vms
 from mayfly.errors import FailedError, RefusedError, WrongInputError
 from mayfly.fit import FitError
 from mayfly.machines import GPU_MACHINES
 from mayfly.modes import MODES
+from mayfly.probe_case import BATCHES, Plan
 from mayfly.problems import one_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """The command line; "" leaves a choice to the profile."""
+    """The command line; "" leaves a choice to the profile.
+
+    cloud: on a rented VM; only then session, zone and yes count, and python and limit_s do not.
+    """
 
     profile: str
     machine: str
@@ -25,18 +29,22 @@ class Wanted:
     python: str
     out: str
     limit_s: float
+    cloud: bool
+    session: str
+    zone: str
+    yes: bool
 
 
 def run(wanted: Wanted, *, as_json: bool) -> None:
     """Measure and print; FailedError if the engine did not start or ran out of time."""
-    ask = parse(wanted)
+    plan = parse(wanted)
     try:
-        found = probe.probe(ask)
+        found = measured(wanted, plan)
     except FitError as error:
         raise RefusedError(
-            f"{ask.profile.name} does not fit {ask.machine}: {error}.",
+            f"{plan.profile.name} does not fit {plan.machine}: {error}.",
             probe.NOTHING_STARTED,
-            f"Try: mayfly plan {ask.profile.name}",
+            f"Try: mayfly plan {plan.profile.name}",
         ) from None
     if as_json:
         print(json.dumps(found, indent=2))
@@ -46,12 +54,33 @@ def run(wanted: Wanted, *, as_json: bool) -> None:
         raise FailedError(
             f"The engine ended with {found['exit']}: {last_line(found['measured']['error'])}",
             "What was measured before that is shown above.",
-            f"Its log: {ask.out}",
+            f"Its log: {wanted.out}",
         )
 
 
-def parse(wanted: Wanted) -> probe.Ask:
-    """The question in the prober's terms. WrongInputError, ConfigError for a wrong word."""
+def measured(wanted: Wanted, plan: Plan) -> dict[str, Any]:
+    """Here, or on a VM of its own."""
+    out = Path(wanted.out)
+    if not wanted.cloud:
+        python = wanted.python or sys.executable
+        ask = probe.Ask(plan=plan, limit_s=wanted.limit_s, python=python, out=out)
+        return probe.probe(ask)
+    from mayfly.commands import probe_cloud
+
+    if plan.batches != BATCHES:
+        raise WrongInputError(
+            f"--batches {wanted.batches}: with --cloud it is {','.join(map(str, BATCHES))}.",
+            probe.NOTHING_STARTED,
+        )
+    vms.check_session_name(wanted.session)
+    asked = probe_cloud.Asked(
+        plan=plan, session=wanted.session, zone=wanted.zone, out=out, yes=wanted.yes
+    )
+    return probe_cloud.run(asked)
+
+
+def parse(wanted: Wanted) -> Plan:
+    """Whose rank. WrongInputError, ConfigError for a wrong word."""
     loaded = profile.load(wanted.profile)
     machine = wanted.machine or loaded.default_machine
     for what, value, valid in (
@@ -66,16 +95,8 @@ def parse(wanted: Wanted) -> probe.Ask:
             f"--batches: {wanted.batches!r}. It must be numbers above 0, a comma between them.",
             probe.NOTHING_STARTED,
         )
-    return probe.Ask(
-        profile=loaded,
-        machine=machine,
-        mode=wanted.mode,
-        batches=tuple(int(word) for word in words),
-        prefill=(8192,),
-        limit_s=wanted.limit_s,
-        python=wanted.python or sys.executable,
-        out=Path(wanted.out),
-    )
+    batches = tuple(int(word) for word in words)
+    return Plan(profile=loaded, machine=machine, mode=wanted.mode, batches=batches)
 
 
 def show(found: dict[str, Any]) -> None:

@@ -88,7 +88,14 @@ def session_config(project: Project, session: str) -> dict[str, Any]:
             NOTHING_DONE,
             "Try: mayfly up --session dev",
         )
-    return project.config(session)
+    written = project.config(session)
+    if written.get("mayfly:probe"):
+        raise WrongInputError(
+            f"Stack {session!r} measures a rank (mayfly:probe), and serves nothing.",
+            NOTHING_DONE,
+            "Try: mayfly probe PROFILE --cloud, or another name: mayfly up --session dev",
+        )
+    return written
 
 
 def session_keys(wanted: Wanted, written: Mapping[str, Any]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench import probe
-from mayfly.probe import read_log
+from mayfly.probe_case import read_log
 from tests.conftest import ROOT
 
 LOG = """

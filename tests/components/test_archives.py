@@ -50,7 +50,7 @@ def test_startup_archive_is_refused_when_it_has_grown_too_large(tmp_path):
         startup_archive.build({"startup/noise": path})
 
 
-LAYERS = ("session", "seed")
+LAYERS = ("session", "seed", "probe")
 ROOM_BYTES = 6 * 1024
 NAMED = re.compile(r"-m startup\.(\w+)|^source .*/([\w-]+\.sh)\"$", re.MULTILINE)
 

@@ -5,9 +5,12 @@ cloud and one foundation, alone each still runs.
 """
 
 import base64
+import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,7 +22,7 @@ import yaml
 
 from local import exports
 from local.cloud import NOWHERE, LocalCloud, Options
-from mayfly import endpoint, names, timeline
+from mayfly import endpoint, names, timeline, vms
 from mayfly.cloud import connect
 from mayfly.demo.evidence import Witness
 from mayfly.demo.workshop import FOUNDATION, SEED, make_project
@@ -27,6 +30,7 @@ from tests.conftest import ROOT
 from tests.integration.leaks import KEY_FILE, PLACES, Found, Sweep, serving
 from tests.integration.plants import plants
 from tests.provider.engine import Stack, find_engine
+from tests.running import running
 from tests.waiting import wait_until
 
 SESSION, LONELY, LONG = "layers", "lonely", "long"
@@ -36,6 +40,7 @@ SETTINGS = {"hub_mb": 16, "vllm_load_s": 0, "scheduler_speedup": 0.001}
 VANISH_LIMIT_S = 30
 REAP_LIMIT_S = 90
 SAVE_LIMIT_S = 60
+PROBE_LIMIT_S = 300
 LIVES = {
     "mayfly:idleMinutes": "60",
     "mayfly:startMinutes": "10",
@@ -335,6 +340,39 @@ def test_up_says_how_much_less_is_served_when_long_context_fails_its_check(place
     assert f"serving {serves.max_model_len:,} tokens instead" in said
 
     place.destroy(LONG)
+
+
+def test_probe_measures_one_rank_on_one_gpu_and_leaves_no_vm(place):
+    """What eight GPUs would do, for the price of one of them for minutes; no weights are pulled."""
+    place.stand(FOUNDATION)
+    place.have_weights()
+    place.settings["vllm_tokens_per_s"] = 4000
+    words = ("probe", "kimi-k2.5", "--cloud", "--yes", "--json", "--out", "probed")
+    try:
+        with running(
+            [sys.executable, "-m", "mayfly.cli", *words],
+            cwd=place.project,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as child:
+            out, err = child.communicate(timeout=PROBE_LIMIT_S)
+    finally:
+        place.settings["vllm_tokens_per_s"] = 120
+
+    assert child.returncode == 0, err[-9000:]
+    found = json.loads(out)
+    assert (found["rank"], found["machine"], found["zone"][:11]) == (
+        "1 of 8",
+        "a3-highgpu-8g",
+        "us-central1",
+    )
+    assert found["gpu_gib"] == 79.65
+    assert found["difference_percent"]["kv_tokens"] == pytest.approx(0, abs=5)
+    assert found["measured"]["decode batch 64"]["total_tok_s"] > 0
+    assert "decode batch 64" in (place.project / "probed/kimi-k2.5-fast-tp8.log").read_text()
+    assert place.resources("probe") == []
+    assert not [vm for vm in vms.all_of_ours(place.cloud) if vm.session == "probe"]
 
 
 def test_up_fails_when_google_does_not_answer(place):

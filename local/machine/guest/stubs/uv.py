@@ -198,7 +198,8 @@ def install(environment: Path, wanted: dict[str, str]) -> int:
 
 
 def install_vllm(environment: Path) -> None:
-    shutil.copytree(WHEELS / "vllm", packages(environment) / "vllm", dirs_exist_ok=True)
+    for name in ("vllm", "torch"):
+        shutil.copytree(WHEELS / name, packages(environment) / name, dirs_exist_ok=True)
     program = environment / "bin/vllm"
     program.write_text(
         f"#!{environment}/bin/python\nimport sys\n\nfrom vllm.entrypoints.cli.main import main\n\n"

@@ -14,6 +14,7 @@ MODULES = "/run/machine/modules.json"
 GIB = "/usr/local/gib"
 GIB_TOTAL = {"A100": 79.25, "H100": 79.65, "H200": 139.8}
 KIMI_LAYERS = 61
+KIMI_HEADS = 64
 KIMI_WEIGHTS_GIB = {True: 71.23, False: 71.34}  # with and without --language-model-only
 GIB_BYTES = 2**30
 BLOCK = 16
@@ -179,17 +180,28 @@ def check_cache_dtype(machine: Machine, options: Any, fp8: bool) -> None:
         raise LoadError("ValueError: fp8 KV cache needs a GPU of compute capability 8.9 or more.")
 
 
+def is_kimi(model: Model) -> bool:
+    return bool(model.text["num_hidden_layers"] == KIMI_LAYERS)
+
+
+def weights_gib(machine: Machine, model: Model, options: Any) -> float:
+    """Per GPU: as measured for the Kimi shape, half of what may be used for any other."""
+    if is_kimi(model):
+        return KIMI_WEIGHTS_GIB[bool(options.language_model_only)]
+    return float((options.gpu_memory_utilization or 0.92) * machine.total_gib / 2)
+
+
 def available_gib(machine: Machine, model: Model, options: Any) -> float:
     """Per GPU, after weights, activations and graphs."""
     if options.kv_cache_memory_bytes:
         return float(options.kv_cache_memory_bytes / GIB_BYTES)
     share = options.gpu_memory_utilization or 0.92
-    kimi = model.text["num_hidden_layers"] == KIMI_LAYERS
-    if not kimi:
-        return share * machine.total_gib / 2
-    if options.tensor_parallel_size != 8:
+    weights = weights_gib(machine, model, options)
+    if not is_kimi(model):
+        return float(share * machine.total_gib - weights)
+    # A rank by itself has an eighth of the 64 heads: as much on its GPU as one of eight ranks.
+    if options.tensor_parallel_size * KIMI_HEADS != 8 * model.text["num_attention_heads"]:
         return 0.0
-    weights = KIMI_WEIGHTS_GIB[bool(options.language_model_only)]
     batched = options.max_num_batched_tokens or 8192
     overhead = 1.30 + 0.27 * batched / 1024 + (0.25 if (options.max_num_seqs or 1024) >= 64 else 0)
     return share * machine.total_gib - weights - overhead

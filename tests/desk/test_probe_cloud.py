@@ -1,0 +1,108 @@
+"""`mayfly probe --cloud` at the desk: where it may ask, what it refuses, what it brings back."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from mayfly import profile
+from mayfly.cloud.storage import Blob
+from mayfly.commands import probe, probe_cloud, up_wanted
+from mayfly.errors import FailedError, RefusedError, WrongInputError
+from mayfly.probe_case import Plan
+
+LOG = """Model loading took 71.23 GiB memory
+Available KV cache memory: 3.10 GiB
+GPU KV cache size: 47,000 tokens
+RESULT {"decode batch 1": {"per_request_tok_s": 130.0, "total_tok_s": 130.0}}
+"""
+OUTPUTS = {"vm_id": "42", "zone": "us-central1-a"}
+
+
+@pytest.fixture
+def asked(tmp_path):
+    plan = Plan(profile=profile.load("kimi-k2.5"), machine="a3-highgpu-8g", mode="fast")
+    return probe_cloud.Asked(plan=plan, session="probe", zone="", out=tmp_path / "out", yes=True)
+
+
+def ground(**outputs):
+    return SimpleNamespace(outputs=outputs, there=["us-central1", "us-west1"], stack="foundation")
+
+
+def cloud(text: str | None):
+    """A cache bucket with that log, or none."""
+
+    def get(bucket, name):
+        assert (bucket, name) == ("p-mayfly-cache", "probes/42/engine.log")
+        return Blob(data=text.encode(), generation=1) if text is not None else None
+
+    return SimpleNamespace(storage=SimpleNamespace(get=get))
+
+
+def project(**keys):
+    written = {f"mayfly:{key}": value for key, value in keys.items()}
+    return SimpleNamespace(config=lambda session: written, layer=lambda session: "session")
+
+
+def test_probe_asks_only_for_single_gpus_where_the_foundation_reaches(asked):
+    """Eight of them would be eight times the price, and another region has no subnet."""
+    found = probe_cloud.places(asked, ground(subnets={}))
+
+    assert {rung.place.machine for rung in found} == {"a3-highgpu-1g"}
+    assert {rung.place.region for rung in found} == {"us-central1", "us-west1"}
+    assert max(rung.usd for rung in found) < 5
+    assert "USD at most; it ends itself" in probe_cloud.line(asked, found)
+
+
+def test_probe_is_refused_when_there_is_no_foundation(asked):
+    """Its network, its bucket and its reaper are the foundation's."""
+    with pytest.raises(RefusedError, match="Try: pulumi up --stack foundation"):
+        probe_cloud.places(asked, ground())
+
+
+@pytest.mark.parametrize("keys", [{"profile": "kimi-k2.5"}, {"layer": "seed"}])
+def test_probe_leaves_a_stack_alone_when_it_is_another_layers(keys):
+    """`--session dev` must not take away the session that somebody uses."""
+    with pytest.raises(WrongInputError, match="is not a probe's"):
+        probe_cloud.own_config(project(**keys), "dev")
+
+
+def test_up_leaves_a_stack_alone_when_it_is_a_probes():
+    """It would measure once more, and serve nothing."""
+    with pytest.raises(WrongInputError, match="measures a rank"):
+        up_wanted.session_config(project(probe="a3-highgpu-8g"), "probe")
+
+
+def test_probe_sets_the_logs_figures_beside_the_plans_when_it_is_fetched(asked):
+    """The same table as on a GPU at hand; the log stays with the user."""
+    text = LOG + 'RESULT {"gpu_gib": 79.65}\n'
+
+    found = probe_cloud.fetch(asked, cloud(text), OUTPUTS, "p-mayfly-cache")
+
+    assert (found["exit"], found["gpu_gib"], found["zone"]) == (0, 79.65, "us-central1-a")
+    assert found["difference_percent"]["kv_tokens"] == pytest.approx(-2.2, abs=0.3)
+    assert (asked.out / "kimi-k2.5-fast-tp8.log").read_text() == text
+
+
+def test_probe_counts_as_failed_when_the_log_ends_early(asked):
+    """Half a measurement is shown, and never taken for a whole one."""
+    assert probe_cloud.fetch(asked, cloud(LOG), OUTPUTS, "p-mayfly-cache")["exit"] == 1
+
+
+def test_probe_says_so_when_the_log_is_not_there(asked):
+    """An empty table would look like an engine that said nothing."""
+    with pytest.raises(
+        FailedError, match=r"gs://p-mayfly-cache/probes/42/engine\.log is not there"
+    ):
+        probe_cloud.fetch(asked, cloud(None), OUTPUTS, "p-mayfly-cache")
+
+
+def test_probe_is_refused_when_batches_are_asked_for_that_a_vm_does_not_measure(tmp_path):
+    """What would be left out quietly is said before a VM is rented."""
+    wanted = probe.Wanted(
+        **{"profile": "qwen3-4b", "machine": "", "mode": "fast", "batches": "1,2", "python": ""},
+        **{"out": str(tmp_path), "limit_s": 9, "cloud": True, "session": "probe", "zone": ""},
+        yes=True,
+    )
+
+    with pytest.raises(WrongInputError, match="--batches 1,2: with --cloud it is 1,8,64"):
+        probe.run(wanted, as_json=True)
