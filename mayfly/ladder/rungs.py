@@ -8,7 +8,7 @@ from mayfly import pricing
 from mayfly.config import KEYS
 from mayfly.fit import FitError
 from mayfly.machines import MACHINES, region_of
-from mayfly.plan import DEFAULT_HOURS, DEFAULT_MODE
+from mayfly.plan_ask import DEFAULT_HOURS, DEFAULT_MODE
 from mayfly.pricing import Rate, utc_today
 from mayfly.profile import Profile
 
