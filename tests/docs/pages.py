@@ -45,7 +45,7 @@ def prose(text: str) -> str:
 
 def codes(text: str) -> list[str]:
     """Code in sentences and tables."""
-    return [code.replace("&#124;", "|") for code in CODE.findall(prose(text))]
+    return [code.replace(r"\|", "|") for code in CODE.findall(prose(text))]
 
 
 def links(text: str) -> list[str]:

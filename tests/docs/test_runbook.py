@@ -14,11 +14,13 @@ from tests.conftest import ROOT
 
 PAGE = ROOT / "docs/runbook.md"
 GAP = "…"
+LEAST = 6  # letters that a text must have to say anything
 FILLED = "x7"  # what stands for a gap where the doctor reads the line
 OURS = ("mayfly", "components", "reaper", "local/machine")
 # A launch's trouble is read in Pulumi's frame only.
 FRAME = "    error: 1 error occurred:\n    \t* Error waiting for instance to create: {}\n"
 EXPANSION = re.compile(r"\$\{[^}]*\}|\$\([^()]*(?:\([^()]*\)[^()]*)*\)|\$\w+|\\")
+UNESCAPED = re.compile(r"(?<!\\)\|")
 NAMED = re.compile(r"\[([\w-]+)\]\(doctor\.md#[\w-]+\)")
 
 
@@ -36,24 +38,28 @@ def rows(text: str) -> list[Row]:
     found = []
     for table in re.findall(r"^\| you see .*?(?=^$|\Z)", text, re.MULTILINE | re.DOTALL):
         for line in table.splitlines()[2:]:
-            see, _, do, doctor = (cell.strip() for cell in line.strip("|").split("|"))
+            see, _, do, doctor = (cell.strip() for cell in UNESCAPED.split(line.strip("|")))
             named = NAMED.search(doctor)
-            quoted = tuple(sign.replace("&#124;", "|") for sign in re.findall(r"`([^`]+)`", see))
-            found.append(Row(quoted, do.replace("&#124;", "|"), named[1] if named else ""))
+            quoted = tuple(sign.replace(r"\|", "|") for sign in re.findall(r"`([^`]+)`", see))
+            found.append(Row(quoted, do.replace(r"\|", "|"), named[1] if named else ""))
     return found
 
 
 @cache
-def texts() -> str:
-    """Every text of our code, a line each; a gap for each value in it."""
+def texts() -> tuple[str, ...]:
+    """Every text of our code, in one line, with a gap for each value in it."""
     modules = [p for room in (*OURS, "startup") for p in sorted((ROOT / room).rglob("*.py"))]
     found = [text for path in modules for text in strings(path.read_text())]
     for path in sorted((ROOT / "startup").glob("*.sh")):
         found += EXPANSION.sub(GAP, path.read_text()).splitlines()
-    found += [
-        re.sub(r"\{\w+\}", GAP, text) for text in [*found, *(k.meaning for k in kinds().values())]
-    ]
-    return "\n".join(re.sub(r"…+", GAP, text.replace("\n", " ")) for text in found)
+    found += [kind.meaning for kind in kinds().values()]
+    plain = (re.sub(r"\{\w+\}|…+", GAP, text.replace("\n", " ")) for text in found)
+    return tuple(text for text in plain if len(literal(text)) >= LEAST)
+
+
+def literal(text: str) -> str:
+    """What is left without the gaps."""
+    return re.sub(rf"[\s{GAP}]", "", text)
 
 
 def strings(source: str) -> list[str]:
@@ -68,8 +74,18 @@ def strings(source: str) -> list[str]:
 
 
 def is_ours(sign: str) -> bool:
-    """Whether a text of our code says this, with a gap wherever it has a value."""
-    return len(sign.replace(GAP, "").strip()) > 4 and sign in texts()
+    """Whether a text of our code says this: word for word, or whole with a value in each gap."""
+    if len(literal(sign)) < LEAST:
+        return False
+    return any(sign in text or is_filled(text, sign) for text in texts())
+
+
+def is_filled(text: str, sign: str) -> bool:
+    parts = text.split(GAP)
+    # A quick no, for nearly all.
+    if not all(part in sign for part in parts):
+        return False
+    return bool(re.fullmatch(".+".join(map(re.escape, parts)), sign))
 
 
 def is_read(sign: str, id_: str) -> bool:
@@ -100,7 +116,7 @@ def differing(found: list[Row]) -> list[str]:
     return [
         row.id
         for row in found
-        if remedies(row.id) and not any(f"`{one}`" in row.do for one in remedies(row.id))
+        if remedies(row.id) and not any(one in row.do.replace("`", "") for one in remedies(row.id))
     ]
 
 
