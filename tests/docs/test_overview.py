@@ -11,8 +11,8 @@ from tests.conftest import ROOT
 from tests.docs.pages import blocks, name, pages
 
 OVERVIEW = ROOT / "docs/overview.md"
-# The two that only a seed has.
-SEEDS_OWN = {"seeding", "seeded"}
+# Those that only a seed or a probe has.
+OTHERS_OWN = {"seeding", "seeded", "probed"}
 
 
 def drawn(text: str, first: str) -> str:
@@ -33,7 +33,7 @@ def test_life_has_every_phase_of_a_session():
     drawing = drawn(OVERVIEW.read_text(), "stateDiagram-v2")
     ends = re.findall(r"^ +(\S+) --> (\w+|\[\*\])", drawing, re.MULTILINE)
 
-    assert {end for pair in ends for end in pair} - {"[*]"} == idle.PHASES - SEEDS_OWN
+    assert {end for pair in ends for end in pair} - {"[*]"} == idle.PHASES - OTHERS_OWN
 
 
 def test_stages_wait_for_one_another_as_drawn():
