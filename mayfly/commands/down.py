@@ -1,8 +1,9 @@
 """`mayfly down`: destroy sessions now, and say what they cost."""
 
 import time
+from collections.abc import Iterable
 
-from mayfly import names, ssh_config, vms
+from mayfly import idle, names, ssh_config, vms
 from mayfly.cloud import Cloud, CloudError, connect
 from mayfly.engine import Engine
 from mayfly.errors import FailedError, MayflyError, WrongInputError
@@ -19,20 +20,22 @@ def run(session: str, *, all_sessions: bool, yes: bool) -> None:
     if session:
         vms.check_session_name(session)
     project = find_project()
-    google_project = project.google_project()
+    # Before Pulumi, which tries to reach its bucket for minutes and answers in fifty lines.
+    cloud = connect(project.google_project())
+    running = {vm.session: vm for vm in vms.all_of_ours(cloud)}
     engine = Engine(project)
     found = chosen(engine, project, session)
-    if not found:
-        tell("There is no session; nothing costs money.")
-        return
-    cloud = connect(google_project)
-    running = {vm.session: vm for vm in vms.all_of_ours(cloud)}
-    what = ", ".join(f"{stack}{cost(running.get(stack))}" for stack in found)
-    undone = "Nothing was attempted."
-    confirm(f"Destroy {what}?", yes=yes, undone=undone, what=f"the end of {what}")
+    if found:
+        what = ", ".join(f"{stack}{cost(running.get(stack))}" for stack in found)
+        undone = "Nothing was attempted."
+        confirm(f"Destroy {what}?", yes=yes, undone=undone, what=f"the end of {what}")
     for stack in found:
         end_watch(cloud, project, stack)
     destroy_each(engine, found, running)
+    if all_sessions:
+        check_lost(vm for name, vm in running.items() if name not in found)
+    if not found:
+        tell("There is no session; nothing costs money.")
 
 
 def chosen(engine: Engine, project: Project, session: str) -> list[str]:
@@ -104,4 +107,15 @@ def destroy_each(engine: Engine, stacks: list[str], running: dict[str, vms.Vm]) 
             f"Not destroyed: {', '.join(failed)}.",
             "They may still cost money; the reaper ends their machines when they are idle.",
             "Try: mayfly status",
+        )
+
+
+def check_lost(left: Iterable[vms.Vm]) -> None:
+    """FailedError where a machine of ours runs on: a lost state must not read as nothing at all."""
+    lost = [f"{vm.name} ({vm.zone})" for vm in left if vm.status not in idle.GONE]
+    if lost:
+        raise FailedError(
+            f"In no stack that is here, and still there: {', '.join(lost)}.",
+            "They cost money until the reaper ends them, idle or at their deadline.",
+            "Try: mayfly doctor   (which says whose they are, and how to end them)",
         )

@@ -3,21 +3,20 @@
 import dataclasses
 import json
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from mayfly import checkpoint as checkpoints
 from mayfly import plan_price, profile, several
-from mayfly.errors import RefusedError, WrongInputError
+from mayfly.errors import RefusedError, WrongInputError, explained
 from mayfly.fit import KvType
 from mayfly.machines import GPU_MACHINES, MACHINES, MachineType
 from mayfly.modes import MODES, Limits, Wish
-from mayfly.plan import every_fit, plan
-from mayfly.plan_ask import DEFAULT_HOURS, DEFAULT_MODE, Ask
+from mayfly.plan import DEFAULT_HOURS, DEFAULT_MODE, Ask, every_fit, plan
 from mayfly.pricing import Rate, utc_today
 from mayfly.problems import NOTHING_DONE, one_of
+from mayfly.talk import tell
 
 KV_TYPES = ("auto", "bf16", "fp8")
 BAR = 32
@@ -109,10 +108,10 @@ def asked_now(ask: Ask) -> list[Rate]:
     try:
         found = live.rate(open_project(), ask.machine, zone, ask.provisioning)
     except CloudError as error:
-        print(f"No live price, going by the table: {error.message}", file=sys.stderr)
+        tell(f"No live price, going by the table: {explained(error).what}")
         return []
     if found is None:
-        print(f"Google tells no price of it as {ask.provisioning} in {zone}.", file=sys.stderr)
+        tell(f"Google tells no price of it as {ask.provisioning} in {zone}.")
         return []
     return [found]
 

@@ -6,7 +6,6 @@ import typer
 
 from mayfly import completion
 from mayfly.commands.options import Json
-from mayfly.config import DEFAULT_PROFILE
 
 Machine = Annotated[str, typer.Option(help="Machine type; else the profile's first.")]
 Profile = Annotated[
@@ -108,8 +107,7 @@ def capacity(
     profile: Annotated[
         str,
         typer.Argument(
-            help=f"A profile's name; else {DEFAULT_PROFILE}.",
-            autocompletion=completion.profiles,
+            help="A profile's name; else kimi-k2.5.", autocompletion=completion.profiles
         ),
     ] = "",
     machine: Machine = "",

@@ -1,17 +1,18 @@
 """`mayfly seed`: a model's weights into the bucket."""
 
 import os
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 from mayfly import names, pricing, profile, vms
+from mayfly.cloud import connect
 from mayfly.config import RATE_KEYS
 from mayfly.engine import Engine
 from mayfly.errors import WrongInputError
 from mayfly.machines import MACHINES, SEEDING_MACHINES
 from mayfly.project import Project, find_project
 from mayfly.settings import DEFAULT_PROVISIONING
+from mayfly.talk import tell
 
 
 def run(name: str, *, stack: str) -> None:
@@ -19,6 +20,8 @@ def run(name: str, *, stack: str) -> None:
     profile.load(name)  # ConfigError names the valid ones
     vms.check_session_name(stack)
     project = find_project()
+    # Before Pulumi, which tries to reach its bucket for minutes and answers in fifty lines.
+    vms.all_of_ours(connect(project.google_project()))
     bring(project, Engine(project), name, stack=stack)
 
 
@@ -43,9 +46,7 @@ def bring(project: Project, engine: Engine, name: str, *, stack: str) -> None:
         if written.get(key) != value:
             engine.run("config", "set", key, value, "--stack", stack)
     engine.run("up", "--yes", "--skip-preview", "--stack", stack)
-    print(
-        f"The weights of {name} are in the bucket; {stack}'s machine ends itself.", file=sys.stderr
-    )
+    tell(f"The weights of {name} are in the bucket; {stack}'s machine ends itself.")
 
 
 def machine_keys(written: Mapping[str, Any]) -> dict[str, str]:

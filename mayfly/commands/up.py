@@ -26,7 +26,8 @@ from mayfly.commands.up_watch import Vigil, keep_up
 from mayfly.engine import Engine
 from mayfly.errors import FailedError
 from mayfly.ladder.lives import Grant
-from mayfly.ladder.rungs import Question, Rung
+from mayfly.ladder.rungs import Rung
+from mayfly.ladder.rungs import Wanted as WantedRungs
 from mayfly.ladder.walk import Attempt, Ladder
 from mayfly.launch import Launch
 from mayfly.launch_words import rung_keys
@@ -48,7 +49,7 @@ class Scene:
     session: str
     written: Mapping[str, Any]
     keys: Mapping[str, str]
-    question: Question
+    question: WantedRungs
     regions: Sequence[str]
 
     @property

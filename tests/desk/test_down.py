@@ -96,6 +96,21 @@ def test_down_all_takes_sessions_and_seeds_when_there_is_a_foundation(
     assert pulumi.destroyed() == ["dev", "seed", "idle"]
 
 
+def test_down_all_names_a_machine_that_no_stack_holds(google: Google, checkout, pulumi, capfd):
+    """A state that was lost must not read as "nothing costs money"."""
+    google.add_vm("dev")
+    number = google.add_vm("ended")
+    google.instances[number]["status"] = "STOPPING"
+    pulumi(foundation="")
+
+    assert cli.main(["down", "--all", "--yes"]) == 1
+
+    err = capfd.readouterr().err
+    assert "still there: mayfly-dev (us-central1-a)." in err
+    assert "Try: mayfly doctor" in err
+    assert "nothing costs money" not in err
+
+
 def test_down_refuses_when_it_is_a_foundation(google: Google, checkout, pulumi, capfd):
     """See above; whoever means it can say so to pulumi."""
     (checkout / "Pulumi.foundation.yaml").write_text("config:\n  mayfly:layer: foundation\n")
