@@ -58,7 +58,6 @@ Runs = Sequence[tuple[str, Mapping[str, Any]]]
 """Each run's name and result."""
 
 
-@matplotlib.rc_context(STYLE)
 def latencies(runs: Runs) -> Figure:
     """What part of the requests was at most so slow, for each figure, run and load."""
     figure, panels = sheet(2, 2, height=6.4)
@@ -83,7 +82,6 @@ def ordered(phase: Mapping[str, Any], key: str) -> Sequence[float | None]:
     return found
 
 
-@matplotlib.rc_context(STYLE)
 def throughput(runs: Runs) -> Figure:
     """Tokens a second, in all and for each request, against requests at once."""
     figure, (total, each) = sheet(1, 2, height=3.6)
@@ -102,7 +100,6 @@ def throughput(runs: Runs) -> Figure:
     return figure
 
 
-@matplotlib.rc_context(STYLE)
 def cost(runs: Runs, api: Api) -> Figure | None:
     """Dollars per million generated tokens by the part of the hour that is busy, at each run's
     best load; the API's price, and where the two meet. None where no run has a rate."""
@@ -113,12 +110,15 @@ def cost(runs: Runs, api: Api) -> Figure | None:
         best = cheapest(result)
         if best is None:
             continue
-        full = best["usd_per_m_output_tokens"]
-        share, style = full / api.usd_out, {"color": colour(number)}
-        label = f"{who}, {load_of(best)}: pays from {share:.0%}" if share <= 1 else f"{who}: never"
+        full, label = best["usd_per_m_output_tokens"], f"{who}: {load_of(best)}"
+        style = {"color": colour(number)}
         axes.plot([100 * s for s in shares], [full / s for s in shares], label=label, **style)
-        if share <= 1:
-            axes.plot([100 * share], [api.usd_out], marker="o", markersize=9, **style)
+        even = full / api.usd_out
+        if even <= 1:
+            axes.plot([100 * even], [api.usd_out], marker="o", markersize=9, **style)
+            told = f"{even:.1%}" if even < 0.1 else f"{even:.0%}"
+            place = {"textcoords": "offset points", "xytext": (8, 8)}
+            axes.annotate(told, (100 * even, api.usd_out), **place)
         drawn = True
     if not drawn:
         return None
@@ -139,7 +139,6 @@ def cheapest(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return min(priced, key=lambda p: p["usd_per_m_output_tokens"], default=None)
 
 
-@matplotlib.rc_context(STYLE)
 def start(runs: Runs) -> Figure | None:
     """Each run's stages on a clock that begins with its first; None where no run has a timeline."""
     told = [(who, timeline(result)) for who, result in runs]
@@ -172,8 +171,9 @@ def timeline(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def sheet(
     rows: int, columns: int, *, height: float, ratios: Sequence[float] | None = None
 ) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(9, height), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False, height_ratios=ratios)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9, height), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False, height_ratios=ratios)
     return figure, list(panels.flat)
 
 
@@ -183,7 +183,8 @@ def colour(number: int) -> str:
 
 def legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)
+    with matplotlib.rc_context(STYLE):
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)
 
 
 def as_svg(figure: Figure, prefix: str) -> str:

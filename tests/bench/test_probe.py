@@ -15,6 +15,7 @@ import pytest
 from bench import probe
 from mayfly.probe_case import read_log
 from tests.conftest import ROOT
+from tests.desk import schemas, schemas_launch
 
 LOG = """
 INFO [gpu_model_runner.py] Model loading took 71.23 GiB memory and 12.1 seconds
@@ -98,9 +99,9 @@ def test_probe_sets_the_ranks_figures_beside_the_plans_when_it_ran(site, tmp_pat
     done = mayfly(
         site(), "probe", "kimi-k2.5", "--batches", "1,8,512", "--json", "--out", "o", cwd=tmp_path
     )
-    found = json.loads(done.stdout)
-
     assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    schemas.check(schemas_launch.PROBE, found)
     assert (found["rank"], found["gpu_gib"], found["engine"]) == ("1 of 8", 79.65, "0.24.0")
     assert "all-reduce" in found["leaves_out"]
     assert found["measured"]["kv_tokens"] == 62_927

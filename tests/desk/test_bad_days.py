@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import jsonschema
@@ -11,7 +12,7 @@ import pytest
 
 from mayfly import cli
 from mayfly.cloud.http import Retry
-from tests.desk import schemas
+from tests.desk import schemas, tree
 from tests.desk.google import Google, stamp
 from tests.desk.test_down import STUB
 
@@ -30,8 +31,24 @@ SESSION = (
 """Those that mean one session, and find it by themselves where there is only one."""
 READING = (["status"], ["status", "--json"], ["cost"], ["cost", "--json"], ["cost", "--csv"])
 ENDING = (["down", "dev", "--yes"], ["down", "--all", "--yes"])
-OTHERS = (["capacity"], ["quota", "list"])
+HERE = ("kimi-k2.5", "--region", "us-central1")
+OTHERS = (
+    ["capacity"],
+    ["quota", "list"],
+    ["quota", "check", "kimi-k2.5"],
+    ["quota", "request", *HERE, "--email", "ann@example.com", "--yes"],
+    ["init", "--project", "p-for-tests", "--region", "us-central1", "--no-hf-token", "--yes"],
+    ["up", "--yes"],
+    ["up", "--dry-run", "--json"],
+    ["seed", "kimi-k2.5"],
+    ["dashboard"],
+)
 ALL = (*SESSION, *READING, *ENDING, *OTHERS)
+SAYS_IT_ITSELF = {
+    "doctor": "test_doctor.py: one finding, and the rest is not known",
+    "plan": "test_plan.py: with --live it goes by the table, and says so",
+}
+ASKS_NO_GOOGLE = {"demo", "local up", "local down", "probe", "profile check", "profile new"}
 
 
 @pytest.fixture
@@ -42,7 +59,7 @@ def desk(checkout: Path, stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     os.environ["STUB_LOG"] = str(tmp_path / "pulumi.log")
     os.environ["STUB_STACKS"] = json.dumps({"dev": "session", "foundation": ""})
     os.environ["HOME"] = os.environ["CLOUDSDK_CONFIG"] = str(tmp_path)
-    monkeypatch.setattr("mayfly.cloud.http.Retry", lambda: Retry(first_delay_s=0.0))
+    monkeypatch.setattr("mayfly.cloud.http.Retry", partial(Retry, first_delay_s=0.0))
     return checkout
 
 
@@ -55,10 +72,21 @@ def one_message(err: str) -> str:
     return lines[0]
 
 
+def test_every_command_has_its_bad_days():
+    """A new command is in the tables above, or this is red."""
+    tried = {tree.named(words) for words in ALL}
+    of_one_session = {name for name, options in tree.commands().items() if "session" in options}
+
+    assert tried | set(SAYS_IT_ITSELF) | ASKS_NO_GOOGLE == set(tree.commands())
+    # `down` and `cp` are told which one: by name, and before the colon.
+    assert of_one_session - {"down"} == {tree.named(words) for words in SESSION} - {"cp"}
+
+
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_command_names_the_login_when_there_are_no_credentials(words, desk, capfd):
     """The first day on a new machine."""
     del os.environ["GOOGLE_OAUTH_ACCESS_TOKEN"]
+    os.environ["NO_GCE_CHECK"] = "true"  # google.auth would knock at a metadata server for 3 s
     os.environ["GOOGLE_PROJECT"] = "p-for-tests"
 
     assert cli.main(words) == 1

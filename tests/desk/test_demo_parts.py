@@ -19,13 +19,20 @@ from mayfly.demo.stopwatch import Timeline
 from mayfly.demo.workshop import LINKED, make_project
 from mayfly.errors import FailedError
 from mayfly.project import CHECKOUT
+from tests.desk import schemas, schemas_launch
 from tests.running import running
 
 PHASES = [
     {"concurrent": 1, "tokens_per_s": {"p50": 120}},
     {"concurrent": 2, "tokens_per_s": {"p50": 118}},
 ]
-TEARDOWN = {"reason": "idle for 12 s", "ended_by": "reaper", "vm_seconds": 60, "usd": 0.9}
+TEARDOWN = {
+    "reason": "idle for 12 s",
+    "ended_by": "reaper",
+    "resources_left": [],
+    "vm_seconds": 60,
+    "usd": 0.9,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -157,6 +164,7 @@ def test_demo_prints_one_json_object_when_asked(tmp_path, capsys):
     code, (out, err) = run_main(tmp_path, story, capsys, "--json", "--fast")
 
     result = json.loads(out)
+    schemas.check(schemas_launch.DEMO, result)
     assert code == 0
     assert result["ok"] is True
     assert result["stages"][0]["name"] == "foundation up"

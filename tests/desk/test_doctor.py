@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 
-import jsonschema
 import pytest
 
 from local.children import Children
@@ -22,7 +21,7 @@ from mayfly.cloud import Cloud, connect
 from mayfly.doctor import examine
 from mayfly.doctor.state import LOCKS
 from tests.cloud.conftest import spot_vm
-from tests.desk import standing
+from tests.desk import schemas, schemas_launch, standing
 from tests.desk.project import serving
 from tests.desk.standing import JOB, MODEL, PROJECT, STATE, WEIGHTS
 from tests.waiting import wait_until
@@ -30,29 +29,6 @@ from tests.waiting import wait_until
 OLD = "2026-01-01T00:00:00.000-08:00"
 H100 = "PREEMPTIBLE-NVIDIA-H100-GPUS-per-project-region"
 ZONE = f"projects/{PROJECT}/zones/us-central1-a"
-TEXT = {"type": "string", "minLength": 1}
-FINDING = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["id", "found", "meaning", "remedy", "grave", "subject"],
-    "properties": {
-        **dict.fromkeys(("id", "found", "meaning", "remedy"), TEXT),
-        "grave": {"type": "boolean"},
-        "subject": {"type": "string"},
-    },
-}
-SCHEMA = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["project", "profile", "findings", "unknown", "fine"],
-    "properties": {
-        "project": TEXT,
-        "profile": TEXT,
-        "findings": {"type": "array", "items": FINDING},
-        "unknown": {"type": "object", "additionalProperties": TEXT},
-        "fine": {"type": "array", "items": {"enum": list(examine.CHECKS)}},
-    },
-}
 PULUMI = """#!/bin/sh
 case "$1" in
 version) echo "v${STUB_VERSION:-3.259.0}" ;;
@@ -93,7 +69,7 @@ def doctor(capsys, *words: str) -> tuple[int, dict, str]:
     status = main(["doctor", "--json", *words])
     said = capsys.readouterr()
     found = json.loads(said.out)
-    jsonschema.validate(found, SCHEMA)
+    schemas.check(schemas_launch.DOCTOR, found)
     return status, found, said.err
 
 

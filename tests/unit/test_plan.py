@@ -9,8 +9,7 @@ from mayfly import profile
 from mayfly.commands import plan as command
 from mayfly.measured import find
 from mayfly.modes import MODES, Limits
-from mayfly.plan import plan
-from mayfly.plan_ask import Ask
+from mayfly.plan import Ask, plan
 from mayfly.pricing import Rate
 from tests.conftest import ROOT
 
