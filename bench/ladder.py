@@ -24,7 +24,7 @@ from bench.ladder_patterns import Played, played  # noqa: E402
 from bench.ladder_world import HINT_IS_RIGHT, REGIMES, Regime, World  # noqa: E402
 from mayfly import profile  # noqa: E402
 from mayfly.capacity import Verdict, classify  # noqa: E402
-from mayfly.ladder.rungs import EGRESS_USD_PER_GB, Rung, Wanted, rank, rungs  # noqa: E402
+from mayfly.ladder.rungs import EGRESS_USD_PER_GB, Question, Rung, rank, rungs  # noqa: E402
 from mayfly.ladder.walk import Attempt, Done, Ladder, Try, next_step  # noqa: E402
 from mayfly.machines import ANY, REGIONS  # noqa: E402
 
@@ -66,9 +66,9 @@ class Outcome:
 
 
 def places(**more: Any) -> tuple[Rung, ...]:
-    """Every rung of the profile, as the product ranks them without advice; more: of `Wanted`."""
-    wanted = Wanted(profile=profile.load(PROFILE), regions=REGIONS, weights_region=HOME, **more)
-    return rungs(wanted)[0]
+    """Every rung of the profile, as the product ranks them without advice; more: of `Question`."""
+    question = Question(profile=profile.load(PROFILE), regions=REGIONS, weights_region=HOME, **more)
+    return rungs(question)[0]
 
 
 def search(way: Way, world: World | Played, found: Sequence[Rung]) -> Outcome:

@@ -30,8 +30,8 @@ def rows(result: Mapping[str, Any]) -> list[Row]:
     window = session.get("max_model_len")
     per_hour = (result["rate"] or {}).get("usd_per_hour")
     pairs: list[tuple[str, str, Any, Callable[[Any], str]]] = [
-        ("tokens/s alone", "112", speed(result, 1), "{:.0f}".format),
-        ("tokens/s each, two at once", "108", speed(result, 2), "{:.0f}".format),
+        ("tokens/s alone, 128 tokens", "112", speed(result, 1), "{:.0f}".format),
+        ("tokens/s each, two at once, 64 tokens", "108", speed(result, 2), "{:.0f}".format),
         ("minutes to the first answer", "15 to 20", started_s, lambda s: f"{s / 60:.1f}"),
         ("context, tokens", '8,192; 32,768 as "INT4"', window, "{:,}".format),
         ("dollars an hour", "26 (H100), 20 (A100)", per_hour, "{:.2f}".format),

@@ -58,6 +58,7 @@ Runs = Sequence[tuple[str, Mapping[str, Any]]]
 """Each run's name and result."""
 
 
+@matplotlib.rc_context(STYLE)
 def latencies(runs: Runs) -> Figure:
     """What part of the requests was at most so slow, for each figure, run and load."""
     figure, panels = sheet(2, 2, height=6.4)
@@ -82,6 +83,7 @@ def ordered(phase: Mapping[str, Any], key: str) -> Sequence[float | None]:
     return found
 
 
+@matplotlib.rc_context(STYLE)
 def throughput(runs: Runs) -> Figure:
     """Tokens a second, in all and for each request, against requests at once."""
     figure, (total, each) = sheet(1, 2, height=3.6)
@@ -100,6 +102,7 @@ def throughput(runs: Runs) -> Figure:
     return figure
 
 
+@matplotlib.rc_context(STYLE)
 def cost(runs: Runs, api: Api) -> Figure | None:
     """Dollars per million generated tokens by the part of the hour that is busy, at each run's
     best load; the API's price, and where the two meet. None where no run has a rate."""
@@ -110,15 +113,12 @@ def cost(runs: Runs, api: Api) -> Figure | None:
         best = cheapest(result)
         if best is None:
             continue
-        full, label = best["usd_per_m_output_tokens"], f"{who}: {load_of(best)}"
-        style = {"color": colour(number)}
+        full = best["usd_per_m_output_tokens"]
+        share, style = full / api.usd_out, {"color": colour(number)}
+        label = f"{who}, {load_of(best)}: pays from {share:.0%}" if share <= 1 else f"{who}: never"
         axes.plot([100 * s for s in shares], [full / s for s in shares], label=label, **style)
-        even = full / api.usd_out
-        if even <= 1:
-            axes.plot([100 * even], [api.usd_out], marker="o", markersize=9, **style)
-            told = f"{even:.1%}" if even < 0.1 else f"{even:.0%}"
-            place = {"textcoords": "offset points", "xytext": (8, 8)}
-            axes.annotate(told, (100 * even, api.usd_out), **place)
+        if share <= 1:
+            axes.plot([100 * share], [api.usd_out], marker="o", markersize=9, **style)
         drawn = True
     if not drawn:
         return None
@@ -139,6 +139,7 @@ def cheapest(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return min(priced, key=lambda p: p["usd_per_m_output_tokens"], default=None)
 
 
+@matplotlib.rc_context(STYLE)
 def start(runs: Runs) -> Figure | None:
     """Each run's stages on a clock that begins with its first; None where no run has a timeline."""
     told = [(who, timeline(result)) for who, result in runs]
@@ -171,9 +172,8 @@ def timeline(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def sheet(
     rows: int, columns: int, *, height: float, ratios: Sequence[float] | None = None
 ) -> tuple[Figure, list[Axes]]:
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9, height), layout="constrained")
-        panels = figure.subplots(rows, columns, squeeze=False, height_ratios=ratios)
+    figure = Figure(figsize=(9, height), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, height_ratios=ratios)
     return figure, list(panels.flat)
 
 
@@ -183,8 +183,7 @@ def colour(number: int) -> str:
 
 def legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    with matplotlib.rc_context(STYLE):
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)
 
 
 def as_svg(figure: Figure, prefix: str) -> str:

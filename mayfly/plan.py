@@ -5,43 +5,16 @@ Pure: no call to any cloud. Every figure belongs to one mode; nothing joins figu
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 from mayfly import measured, several
-from mayfly.config import KEYS
 from mayfly.fit import FitError
 from mayfly.machines import GPU_MACHINES, GPUS, MACHINES, MachineType
 from mayfly.modes import MODES, Choice, Limits, frontier
+from mayfly.plan_ask import Ask
 from mayfly.plan_price import price
-from mayfly.pricing import Rate, utc_today
 from mayfly.profile import Profile
-
-DEFAULT_HOURS = float(str(KEYS["maxHours"]))
-DEFAULT_MODE = str(KEYS["mode"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ask:
-    """What to plan. hours: the session's longest life; budget_usd: ends it sooner if it is less.
-
-    nodes: machines of the type that serve the model together.
-    live_rates: what Google says of the price now; they go before the table's.
-    """
-
-    profile: Profile
-    machine: str
-    nodes: int = 1
-    mode: str = DEFAULT_MODE
-    provisioning: str = "spot"
-    zone: str = ""
-    hours: float = DEFAULT_HOURS
-    budget_usd: float | None = None
-    limits: Limits = field(default_factory=Limits)
-    live_rates: Sequence[Rate] = ()
-    today: datetime.date = field(default_factory=utc_today)
 
 
 def plan(ask: Ask) -> dict[str, Any]:

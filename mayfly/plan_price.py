@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mayfly import pricing
 from mayfly.fit import GIB
 from mayfly.machines import MACHINES, region_of
+from mayfly.plan_ask import Ask
 from mayfly.pricing import Rate, StorageRate
-
-if TYPE_CHECKING:
-    from mayfly.plan import Ask
 
 
 def price(ask: Ask) -> dict[str, Any]:

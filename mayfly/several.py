@@ -8,17 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mayfly import pricing
 from mayfly.fit import GIB, FitError
 from mayfly.machines import GPU_MACHINES, GPUS, MACHINES
 from mayfly.modes import Choice, Limits
+from mayfly.plan_ask import Ask
 from mayfly.pricing import Rate
 from mayfly.profile import Profile
-
-if TYPE_CHECKING:
-    from mayfly.plan import Ask
 
 MOST_NODES = 8
 WHOLE = tuple(name for name in GPU_MACHINES if MACHINES[name].gpus == 8)

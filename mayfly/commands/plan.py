@@ -13,7 +13,8 @@ from mayfly.errors import RefusedError, WrongInputError, explained
 from mayfly.fit import KvType
 from mayfly.machines import GPU_MACHINES, MACHINES, MachineType
 from mayfly.modes import MODES, Limits, Wish
-from mayfly.plan import DEFAULT_HOURS, DEFAULT_MODE, Ask, every_fit, plan
+from mayfly.plan import every_fit, plan
+from mayfly.plan_ask import DEFAULT_HOURS, DEFAULT_MODE, Ask
 from mayfly.pricing import Rate, utc_today
 from mayfly.problems import NOTHING_DONE, one_of
 from mayfly.talk import tell

@@ -17,6 +17,7 @@ Profile = Annotated[
 ]
 Wished = Annotated[int, typer.Option(min=0, show_default=False, help="Else the profile's wish.")]
 Fixed = Annotated[int, typer.Option(min=0, show_default=False, help="Else the planner's choice.")]
+Nodes = Annotated[int, typer.Option(min=1, max=8, help="Machines that serve the model together.")]
 Limit = Annotated[float, typer.Option(min=0, show_default=False, help="Else as configured.")]
 
 app = typer.Typer()
@@ -32,9 +33,7 @@ app.add_typer(profile_app, name="profile")
 def plan(
     profile: Profile = "",
     machine: Machine = "",
-    nodes: Annotated[
-        int, typer.Option(min=1, max=8, help="Machines that serve the model together.")
-    ] = 1,
+    nodes: Nodes = 1,
     mode: ModeName = "",
     context: Wished = 0,
     concurrency: Wished = 0,

@@ -6,6 +6,7 @@ import typer
 
 from mayfly import completion
 from mayfly.commands.options import Json
+from mayfly.config import DEFAULT_PROFILE
 
 Machine = Annotated[str, typer.Option(help="Machine type; else the profile's first.")]
 Profile = Annotated[
@@ -107,7 +108,8 @@ def capacity(
     profile: Annotated[
         str,
         typer.Argument(
-            help="A profile's name; else kimi-k2.5.", autocompletion=completion.profiles
+            help=f"A profile's name; else {DEFAULT_PROFILE}.",
+            autocompletion=completion.profiles,
         ),
     ] = "",
     machine: Machine = "",

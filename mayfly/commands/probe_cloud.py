@@ -11,11 +11,9 @@ from typing import Any
 
 from mayfly import names, pricing
 from mayfly.cloud import Cloud, connect
-from mayfly.commands.up import confirm
 from mayfly.commands.up_ground import Ground, project_key, survey
 from mayfly.commands.up_walk import walk
 from mayfly.commands.up_wanted import foundation_of, listed
-from mayfly.commands.up_watch import say
 from mayfly.engine import Engine
 from mayfly.errors import FailedError, RefusedError, WrongInputError
 from mayfly.ladder.lives import Grant
@@ -26,6 +24,7 @@ from mayfly.machines import MACHINES, alone
 from mayfly.probe_case import Plan, beside, case_of, read
 from mayfly.problems import NOTHING_DONE
 from mayfly.project import Project, find_project
+from mayfly.talk import confirm, tell
 
 SESSION = "probe"
 HOURS = 0.75
@@ -53,7 +52,8 @@ def run(asked: Asked) -> dict[str, Any]:
     engine, cloud = Engine(project, sys.stderr), connect(project.google_project())
     ground = survey(project, engine, cloud, foundation_of(own_config(project, asked.session)))
     found = places(asked, ground)
-    confirm([line(asked, found)], asked.yes)
+    tell(f"- {line(asked, found)}")
+    confirm("Go on?", yes=asked.yes, undone=NOTHING_DONE, what="this")
     launch = hands(asked, ground)
     try:
         walk(launch, Ladder(rungs=found, retry_for_s=0))
@@ -145,7 +145,7 @@ def hands(asked: Asked, ground: Ground) -> Launch:
         session=asked.session,
         state_bucket=str(ground.outputs["state_bucket"]),
         keys=keys | project_key(ground.cloud.project),
-        tell=say,
+        tell=tell,
         grant=Grant(hours=HOURS, budget_usd=None),
     )
 

@@ -26,8 +26,7 @@ from mayfly.commands.up_watch import Vigil, keep_up
 from mayfly.engine import Engine
 from mayfly.errors import FailedError
 from mayfly.ladder.lives import Grant
-from mayfly.ladder.rungs import Rung
-from mayfly.ladder.rungs import Wanted as WantedRungs
+from mayfly.ladder.rungs import Question, Rung
 from mayfly.ladder.walk import Attempt, Ladder
 from mayfly.launch import Launch
 from mayfly.launch_words import rung_keys
@@ -49,7 +48,7 @@ class Scene:
     session: str
     written: Mapping[str, Any]
     keys: Mapping[str, str]
-    question: WantedRungs
+    question: Question
     regions: Sequence[str]
 
     @property

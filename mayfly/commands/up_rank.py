@@ -8,7 +8,7 @@ from mayfly import quota
 from mayfly.cloud import Cloud, CloudError
 from mayfly.commands.up_advice import Tell, advised
 from mayfly.errors import RefusedError
-from mayfly.ladder.rungs import LeftOut, Rung, Wanted, rungs
+from mayfly.ladder.rungs import LeftOut, Question, Rung, rungs
 from mayfly.machines import MACHINES
 from mayfly.problems import NOTHING_DONE
 from mayfly.quota import Demand, Finding, Limits
@@ -23,7 +23,7 @@ class Ranking:
     refusal: RefusedError | None
 
 
-def ranking(question: Wanted, cloud: Cloud, tell: Tell) -> Ranking:
+def ranking(question: Question, cloud: Cloud, tell: Tell) -> Ranking:
     """Ask Google for prices, chances and quotas; what it does not tell is done without."""
     found, left = rungs(advised(question, cloud, tell))
     if not found:
@@ -58,7 +58,7 @@ def granted(found: Sequence[Rung], limits: Limits) -> tuple[tuple[Rung, ...], tu
     return tuple(kept), tuple(left)
 
 
-def too_little(question: Wanted, found: Sequence[Rung], limits: Limits) -> RefusedError:
+def too_little(question: Question, found: Sequence[Rung], limits: Limits) -> RefusedError:
     """What is short for the best rung's machine, where it is least, and the request to send."""
     best = found[0].place
     places = (rung.place for rung in found)

@@ -10,7 +10,7 @@ from mayfly import names, profile, settings, vms
 from mayfly.commands.up_ground import Ground
 from mayfly.config import KEYS
 from mayfly.errors import WrongInputError
-from mayfly.ladder.rungs import Wanted as WantedRungs
+from mayfly.ladder.rungs import Question
 from mayfly.machines import ALL_ZONES, GPU_MACHINES, REGIONS, region_of
 from mayfly.problems import NOTHING_DONE, one_of
 from mayfly.project import Project
@@ -128,7 +128,7 @@ def asked(
     chosen: profile.Profile,
     ground: Ground,
     regions: Sequence[str],
-) -> WantedRungs:
+) -> Question:
     """The question in the ladder's terms. WrongInputError for what cannot be meant."""
     mode = wanted.mode or value(written, "mode")
     listed("mode", mode, profile.MODES)
@@ -137,7 +137,7 @@ def asked(
     budget = wanted.budget or number("budgetUsd", value(written, "budgetUsd") or "0")
     if zones and not wanted.region:
         regions = [region for region in regions if region in {region_of(z) for z in zones}]
-    return WantedRungs(
+    return Question(
         profile=chosen,
         regions=regions,
         weights_region=ground.home,

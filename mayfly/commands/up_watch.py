@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from mayfly import vms
+from mayfly.cloud import CloudError
 from mayfly.commands.up_rank import ranking
 from mayfly.commands.up_walk import walk
 from mayfly.errors import FailedError, RefusedError
 from mayfly.ladder.lives import Again, Grant, Life, Over, Sight, Stay, after, elsewhere
-from mayfly.ladder.rungs import Place, Wanted
+from mayfly.ladder.rungs import Place, Question
 from mayfly.ladder.walk import Attempt, Ladder
 from mayfly.launch import Launch, StoppedError
 from mayfly.launch_words import billed
@@ -28,7 +29,7 @@ class Vigil:
     """
 
     launch: Launch
-    question: Wanted
+    question: Question
     watch: Watch
     landed: Callable[[Sequence[Attempt]], None]
 
@@ -71,7 +72,7 @@ def living(launch: Launch) -> vms.Vm:
     return vm
 
 
-def as_told(vm: vms.Vm, question: Wanted) -> Grant:
+def as_told(vm: vms.Vm, question: Question) -> Grant:
     """What a session that was there already was given: its VM knows."""
     limits = vm.limits()
     hours = limits.max_life_s / 3600 if limits else question.hours
@@ -129,12 +130,21 @@ def persistently(vigil: Vigil, launch: Launch, step: Again) -> list[Attempt]:
         except StoppedError:
             raise
         except FailedError as error:
-            if not left or launch.all():  # what is there costs: a person must look
+            if not left or costs(launch):
                 raise
             tell(f"{error}\nOnce more in {pause_s:.0f} s.")
         time.sleep(pause_s)
         pause_s *= 2
     raise AssertionError("it is tried at least once")
+
+
+def costs(launch: Launch) -> bool:
+    """Whether a VM is there, which a person must look at. False while Google does not answer: the
+    next try looks before it makes one."""
+    try:
+        return bool(launch.all())
+    except CloudError:
+        return False
 
 
 def again(vigil: Vigil, launch: Launch, step: Again) -> list[Attempt]:

@@ -8,7 +8,7 @@ from mayfly import pricing
 from mayfly.config import KEYS
 from mayfly.fit import FitError
 from mayfly.machines import MACHINES, region_of
-from mayfly.plan import DEFAULT_HOURS, DEFAULT_MODE
+from mayfly.plan_ask import DEFAULT_HOURS, DEFAULT_MODE
 from mayfly.pricing import Rate, utc_today
 from mayfly.profile import Profile
 
@@ -77,7 +77,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class Question:
     """What the user allows.
 
     machines, zones: empty = all. regions: those with a subnet. weights_region: where the bucket is.
@@ -99,12 +99,12 @@ class Wanted:
     today: datetime.date = field(default_factory=utc_today)
 
 
-def rungs(wanted: Wanted) -> tuple[tuple[Rung, ...], tuple[LeftOut, ...]]:
+def rungs(question: Question) -> tuple[tuple[Rung, ...], tuple[LeftOut, ...]]:
     """The ladder, best first, and the places that were left out."""
     kept: list[Rung] = []
     left: list[LeftOut] = []
-    for place in _places(wanted):
-        found = _rung(wanted, place)
+    for place in _places(question):
+        found = _rung(question, place)
         if isinstance(found, Rung):
             kept.append(found)
         else:
@@ -121,42 +121,42 @@ def rank(found: Sequence[Rung]) -> tuple[Rung, ...]:
     return tuple(sorted(found, key=lambda r: (r.index, str(r.place))))
 
 
-def _places(wanted: Wanted) -> Iterator[Place]:
-    for machine in wanted.profile.machines:
-        if wanted.machines and machine not in wanted.machines:
+def _places(question: Question) -> Iterator[Place]:
+    for machine in question.profile.machines:
+        if question.machines and machine not in question.machines:
             continue
         kind = MACHINES[machine]
         for zone in kind.zones:
-            if wanted.zones and zone not in wanted.zones:
+            if question.zones and zone not in question.zones:
                 continue
-            for model in wanted.provisioning:
+            for model in question.provisioning:
                 if model in kind.provisioning:
                     yield Place(machine=machine, zone=zone, provisioning=model)
 
 
-def _rung(wanted: Wanted, place: Place) -> Rung | LeftOut:
-    if place.region not in wanted.regions:
+def _rung(question: Question, place: Place) -> Rung | LeftOut:
+    if place.region not in question.regions:
         return LeftOut(place=place, why=f"the foundation has no subnet in {place.region}")
     try:
-        wanted.profile.choose(place.machine, wanted.mode)
+        question.profile.choose(place.machine, question.mode)
     except FitError as error:
         return LeftOut(place=place, why=f"does not fit: {error}")
-    rate = pricing.lookup(place.machine, place.zone, place.provisioning, wanted.rates)
+    rate = pricing.lookup(place.machine, place.zone, place.provisioning, question.rates)
     if rate is None:
         return LeftOut(place=place, why="no source prices it")
-    most = wanted.max_hourly_usd
+    most = question.max_hourly_usd
     if most is not None and rate.usd_per_h > most:
         return LeftOut(place=place, why=f"{rate.usd_per_h:.2f} USD/h is above --max-hourly")
-    away = place.region != wanted.weights_region
-    egress_usd = wanted.profile.size_gb * EGRESS_USD_PER_GB if away else 0.0
-    hours = wanted.hours
-    if wanted.budget_usd is not None:
-        known = pricing.known(place.machine, place.zone, place.provisioning, wanted.rates)
-        by = pricing.for_budget(known, wanted.today) or rate
-        hours = min(hours, max(0.0, wanted.budget_usd - egress_usd) / by.usd_per_h)
+    away = place.region != question.weights_region
+    egress_usd = question.profile.size_gb * EGRESS_USD_PER_GB if away else 0.0
+    hours = question.hours
+    if question.budget_usd is not None:
+        known = pricing.known(place.machine, place.zone, place.provisioning, question.rates)
+        by = pricing.for_budget(known, question.today) or rate
+        hours = min(hours, max(0.0, question.budget_usd - egress_usd) / by.usd_per_h)
         if hours < LEAST_HOURS:
             return LeftOut(place=place, why=f"--budget buys {hours * 60:.0f} min of it")
-    chance = wanted.obtainability.get((place.machine, place.zone))
+    chance = question.obtainability.get((place.machine, place.zone))
     return Rung(
         place=place,
         rate=rate,

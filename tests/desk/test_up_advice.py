@@ -8,7 +8,7 @@ from local.rest.world import World
 from mayfly import profile
 from mayfly.cloud import connect
 from mayfly.commands.up_advice import advised
-from mayfly.ladder.rungs import Wanted, rungs
+from mayfly.ladder.rungs import Question, rungs
 from tests.desk import project
 
 ZONES = ("us-central1-a", "us-central1-c")
@@ -30,7 +30,7 @@ def wanted(**more):
         "weights_region": "us-central1",
         "machines": ("a2-ultragpu-8g",),
     }
-    return Wanted(**(given | more))
+    return Question(**(given | more))
 
 
 def test_ladder_begins_where_google_sees_room_when_it_is_asked(world):

@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from mayfly import cli, idle, names
-from mayfly.cloud import connect
+from mayfly.cloud import CloudError, connect
 from mayfly.cloud.http import Retry
+from mayfly.commands import up_watch
+from mayfly.errors import FailedError
+from mayfly.ladder.lives import Again
+from mayfly.launch import StoppedError
 from mayfly.watch import Watch, held
 from tests.conftest import ROOT
 from tests.desk.google import PROJECT, Google, stamp
@@ -152,3 +156,35 @@ def test_watch_ends_and_leaves_the_session_as_it_is(
     assert told[end] in rest
     assert wait_until(lambda: WATCH not in seeded.objects, LIMIT_S)
     assert [line for line in pulumi.lines if line.startswith("destroy")] == []
+
+
+class Cut:
+    """A launch over a line that is down, until it has been tried so often."""
+
+    vm_name = "mayfly-dev"
+
+    def __init__(self, until: int) -> None:
+        self.until, self.tries = until, 0
+
+    def end(self) -> None:
+        self.tries += 1
+        if self.tries < self.until:
+            raise CloudError(0, "unreachable", "compute: no answer")
+        raise StoppedError("It went on.")
+
+    def all(self) -> list[object]:
+        raise CloudError(0, "unreachable", "compute: no answer")
+
+
+@pytest.mark.parametrize(("until", "tries", "ends"), [(3, 3, "It went on."), (99, 4, "no answer")])
+def test_watch_tries_again_when_the_line_is_down_and_nothing_is_known(
+    monkeypatch, until, tries, ends
+):
+    """What cannot be looked at is looked at later; it does not end the watch of a night."""
+    monkeypatch.setattr(up_watch, "FIRST_PAUSE_S", 0.0)
+    launch = Cut(until)
+
+    with pytest.raises(FailedError, match=ends):
+        up_watch.persistently(None, launch, Again(1.0, None))
+
+    assert launch.tries == tries

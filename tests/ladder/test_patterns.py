@@ -26,7 +26,7 @@ from mayfly.cloud import connect
 from mayfly.errors import FailedError, RefusedError
 from mayfly.ladder.climb import climb
 from mayfly.ladder.lives import Grant
-from mayfly.ladder.rungs import Wanted, rungs
+from mayfly.ladder.rungs import Question, rungs
 from mayfly.ladder.walk import Attempt, Ladder
 from mayfly.launch import Launch
 from mayfly.machines import REGIONS
@@ -134,7 +134,7 @@ class Field:
 
     def climb(self, case: Case) -> list[Attempt]:
         """The walk; its last attempt has the VM."""
-        wanted = Wanted(
+        question = Question(
             profile=profile.load("kimi-k2.5"),
             regions=REGIONS,
             weights_region="us-central1",
@@ -151,7 +151,7 @@ class Field:
             tell=lambda line: None,
             grant=Grant(hours=1),
         )
-        ladder = Ladder(rungs=rungs(wanted)[0], retry_for_s=case.retry_for_s)
+        ladder = Ladder(rungs=rungs(question)[0], retry_for_s=case.retry_for_s)
         return climb(ladder, launch, self.clock, self._note)
 
     def _note(self, attempts: Sequence[Attempt], step: object) -> None:

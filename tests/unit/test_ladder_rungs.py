@@ -9,7 +9,7 @@ from mayfly.ladder.rungs import (
     ATTEMPT_USD,
     EGRESS_USD_PER_GB,
     UNKNOWN_OBTAINABILITY,
-    Wanted,
+    Question,
     rank,
     rungs,
 )
@@ -26,7 +26,7 @@ def wanted(**more):
         "regions": ("us-central1", "us-east4", "europe-north1"),
         "weights_region": "us-central1",
     }
-    return Wanted(**(given | more))
+    return Question(**(given | more))
 
 
 def test_rungs_hold_every_place_that_is_priced_and_allowed_when_nothing_is_fixed():

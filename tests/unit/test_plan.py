@@ -9,7 +9,8 @@ from mayfly import profile
 from mayfly.commands import plan as command
 from mayfly.measured import find
 from mayfly.modes import MODES, Limits
-from mayfly.plan import Ask, plan
+from mayfly.plan import plan
+from mayfly.plan_ask import Ask
 from mayfly.pricing import Rate
 from tests.conftest import ROOT
 

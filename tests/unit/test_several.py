@@ -11,7 +11,8 @@ from mayfly.fit import Setup, fit_stages, weights_bytes
 from mayfly.machines import MACHINES
 from mayfly.modes import Target, Wish, choose
 from mayfly.parts import ShapeError, stage_sizes, stages_of
-from mayfly.plan import Ask, plan
+from mayfly.plan import plan
+from mayfly.plan_ask import Ask
 from mayfly.shape import shape_of
 from tests.conftest import ROOT
 
