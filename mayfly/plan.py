@@ -27,6 +27,7 @@ def plan(ask: Ask) -> dict[str, Any]:
         "gpus": f"{ask.nodes * MACHINES[ask.machine].gpus} x {MACHINES[ask.machine].gpu}",
         "engine": f"vLLM {ask.profile.engine.vllm}",
         "mode": ask.mode,
+        "weights_from": ask.weights_from or _weights_from(ask.profile),
     }
     modes, refusals = {}, {}
     for mode in MODES:
@@ -49,6 +50,10 @@ def plan(ask: Ask) -> dict[str, Any]:
         "modes": modes,
         "refused_modes": refusals,
     }
+
+
+def _weights_from(profile: Profile) -> str:
+    return "config.json" if profile.shape else "the profile's size_gb"
 
 
 _TOP = (

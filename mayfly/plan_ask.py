@@ -18,6 +18,7 @@ class Ask:
     """What to plan. hours: the session's longest life; budget_usd: ends it sooner if it is less.
 
     nodes: machines of the type that serve the model together.
+    weights_from: what says how large the weights are; "" = the model's config.json.
     live_rates: what Google says of the price now; they go before the table's.
     """
 
@@ -30,5 +31,6 @@ class Ask:
     hours: float = DEFAULT_HOURS
     budget_usd: float | None = None
     limits: Limits = field(default_factory=Limits)
+    weights_from: str = ""
     live_rates: Sequence[Rate] = ()
     today: datetime.date = field(default_factory=utc_today)

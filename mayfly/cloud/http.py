@@ -45,7 +45,8 @@ class Retry:
 class Call:
     """One request. repeatable: doing it twice leaves what doing it once leaves.
 
-    data: bytes, or a file that is streamed. page: it reads one page of a list.
+    data: bytes, or a file that is streamed. page: it reads one page of a list. headers: beside the
+    content's type.
     """
 
     method: str
@@ -54,6 +55,7 @@ class Call:
     json: Any = None
     data: bytes | Path | None = None
     content_type: str | None = None
+    headers: "Mapping[str, str] | None" = None
     stream: bool = False
     page: bool = False
     repeatable: bool = True
@@ -138,6 +140,9 @@ class Http:
         return self._sent(call, call.data)
 
     def _sent(self, call: Call, data: bytes | BinaryIO | None) -> requests.Response:
+        headers = dict(call.headers or {})
+        if call.content_type:
+            headers["Content-Type"] = call.content_type
         try:
             return self._session.request(
                 call.method,
@@ -145,7 +150,7 @@ class Http:
                 params=call.params,
                 json=call.json,
                 data=data,
-                headers={"Content-Type": call.content_type} if call.content_type else None,
+                headers=headers,
                 stream=call.stream,
                 timeout=(CONNECT_TIMEOUT_S, self._retry.answer_s),
             )

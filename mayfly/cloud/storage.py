@@ -16,6 +16,7 @@ from mayfly.cloud.http import Call, Http
 
 MISSING = frozenset({404})
 PRECONDITION_FAILED = 412
+PART, BEYOND_ITS_END = 206, 416
 CHUNK_BYTES = 1 << 20
 
 
@@ -42,6 +43,19 @@ class Storage:
         if response.status_code == 404:
             return None
         return Blob(response.content, int(response.headers["x-goog-generation"]))
+
+    def read(self, bucket: str, name: str, start: int, end: int) -> bytes | None:
+        """The bytes from `start` to before `end`, fewer where it ends sooner; None: no object."""
+        call = Call(
+            method="GET",
+            url=self._url(bucket, name),
+            params={"alt": "media"},
+            headers={"Range": f"bytes={start}-{end - 1}"},
+        )
+        response = self._http.send(call, allow=MISSING | {BEYOND_ITS_END}).response
+        if response.status_code == 404:
+            return None
+        return response.content if response.status_code == PART else b""
 
     def download(self, bucket: str, name: str, path: Path) -> str | None:
         """Write an object to a file without holding it in memory; returns its sha256 in hex.

@@ -90,6 +90,7 @@ def parse(wanted: Wanted) -> Ask:
         zone=wanted.zone,
         hours=wanted.hours or DEFAULT_HOURS,
         budget_usd=wanted.budget or None,
+        weights_from=f"safetensors headers in {wanted.checkpoint}" if wanted.checkpoint else "",
         limits=Limits(
             tp=wanted.tp or None,
             dcp=wanted.dcp or None,
@@ -130,8 +131,23 @@ def exact(wanted: Wanted, loaded: profile.Profile, machine: MachineType) -> floa
             f"--checkpoint: {loaded.name} has no config.json that the planner can read.",
             "Nothing was planned.",
         )
-    folder = Path(wanted.checkpoint)
-    return checkpoints.weights_bytes_per_gpu(folder, loaded.shape, wanted.tp or machine.gpus)
+    shards = shards_of(wanted.checkpoint)
+    if not shards:
+        raise WrongInputError(
+            f"{wanted.checkpoint} holds no *.safetensors.",
+            "Nothing was planned.",
+            "Name a model's folder, or its gs:// address in the bucket.",
+        )
+    return checkpoints.weights_bytes_per_gpu(shards, loaded.shape, wanted.tp or machine.gpus)
+
+
+def shards_of(where: str) -> list[checkpoints.Shard]:
+    """In a folder or, for a gs:// address, in a bucket."""
+    if not where.startswith("gs://"):
+        return checkpoints.in_folder(Path(where))
+    from mayfly.commands.quota import open_project
+
+    return checkpoints.in_bucket(open_project(), where)
 
 
 def chosen(what: str, name: str) -> MachineType:
@@ -199,7 +215,7 @@ def show(planned: dict[str, Any]) -> None:
     console = Console(highlight=False)
     console.print(
         f"[bold]{planned['profile']}[/] ({planned['model']}) on {machines(planned)}, "
-        f"{planned['gpus']}, {planned['engine']}"
+        f"{planned['gpus']}, {planned['engine']}; weights by {planned['weights_from']}"
     )
     money = plan_price.lines(planned, utc_today())
     for line in (*money, *several.lines(planned["beside"], planned["zone"])):

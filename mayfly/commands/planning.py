@@ -44,7 +44,9 @@ def plan(
     provisioning: Annotated[str, typer.Option(help="spot | flex-start | on-demand")] = "spot",
     hours: Limit = 0,
     budget: Limit = 0,
-    checkpoint: Annotated[str, typer.Option(help="Folder of the weights, for exact sizes.")] = "",
+    checkpoint: Annotated[
+        str, typer.Option(help="Folder or gs:// of the weights: exact sizes.")
+    ] = "",
     live: Annotated[bool, typer.Option("--live", help="Ask Google for the price now.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="All profiles, all machines.")] = False,
     as_json: Json = False,

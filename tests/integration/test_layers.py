@@ -22,7 +22,7 @@ import yaml
 
 from local import exports
 from local.cloud import NOWHERE, LocalCloud, Options
-from mayfly import endpoint, names, timeline, vms
+from mayfly import endpoint, names, profile, timeline, vms
 from mayfly.cloud import connect
 from mayfly.demo.evidence import Witness
 from mayfly.demo.workshop import FOUNDATION, SEED, make_project
@@ -40,7 +40,7 @@ SETTINGS = {"hub_mb": 16, "vllm_load_s": 0, "scheduler_speedup": 0.001}
 VANISH_LIMIT_S = 30
 REAP_LIMIT_S = 90
 SAVE_LIMIT_S = 60
-PROBE_LIMIT_S = 300
+COMMAND_LIMIT_S = 300
 LIVES = {
     "mayfly:idleMinutes": "60",
     "mayfly:startMinutes": "10",
@@ -109,6 +109,20 @@ class Place:
 
     def up(self, stack: str, *words: str, fails: bool = False) -> str:
         return self.pulumi(stack, "up", "--yes", "--skip-preview", *words, fails=fails)
+
+    def mayfly(self, *words: str) -> dict[str, Any]:
+        """What a command says with --json."""
+        with running(
+            [sys.executable, "-m", "mayfly.cli", *words],
+            cwd=self.project,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as child:
+            out, err = child.communicate(timeout=COMMAND_LIMIT_S)
+        assert child.returncode == 0, err[-9000:]
+        found: dict[str, Any] = json.loads(out)
+        return found
 
     def outputs(self, stack: str) -> dict[str, Any]:
         found: dict[str, Any] = yaml.safe_load(self.pulumi(stack, "stack", "output", "--json"))
@@ -349,19 +363,10 @@ def test_probe_measures_one_rank_on_one_gpu_and_leaves_no_vm(place):
     place.settings["vllm_tokens_per_s"] = 4000
     words = ("probe", "kimi-k2.5", "--cloud", "--yes", "--json", "--out", "probed")
     try:
-        with running(
-            [sys.executable, "-m", "mayfly.cli", *words],
-            cwd=place.project,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as child:
-            out, err = child.communicate(timeout=PROBE_LIMIT_S)
+        found = place.mayfly(*words)
     finally:
         place.settings["vllm_tokens_per_s"] = 120
 
-    assert child.returncode == 0, err[-9000:]
-    found = json.loads(out)
     assert (found["rank"], found["machine"], found["zone"][:11]) == (
         "1 of 8",
         "a3-highgpu-8g",
@@ -373,6 +378,20 @@ def test_probe_measures_one_rank_on_one_gpu_and_leaves_no_vm(place):
     assert "decode batch 64" in (place.project / "probed/kimi-k2.5-fast-tp8.log").read_text()
     assert place.resources("probe") == []
     assert not [vm for vm in vms.all_of_ours(place.cloud) if vm.session == "probe"]
+
+
+def test_plan_takes_exact_sizes_out_of_the_bucket_when_weights_are_there(place):
+    """The headers alone are read; the model made for the occasion is far smaller than K2.5."""
+    place.stand(FOUNDATION)
+    place.have_weights()
+    loaded = profile.load("kimi-k2.5")
+    prefix = names.model_prefix(loaded.model, loaded.revision)
+    where = f"gs://{names.bucket(place.cloud.project, 'weights')}/{prefix}"
+
+    plan = place.mayfly("plan", "kimi-k2.5", "--checkpoint", where, "--json")
+
+    assert plan["weights_from"] == f"safetensors headers in {where}"
+    assert 0 < plan["weights_gib_per_gpu"] < 1
 
 
 def test_up_fails_when_google_does_not_answer(place):

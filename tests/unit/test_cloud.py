@@ -289,6 +289,18 @@ def test_storage_list_follows_pages(cloud: Cloud, google: Scripted):
     assert google.asked[1].query == {"prefix": "p/", "pageToken": "t"}
 
 
+def test_storage_reads_a_part_of_an_object_when_a_range_is_asked_for(
+    cloud: Cloud, google: Scripted
+):
+    """A header of 600 GB is a megabyte; what lies beyond the end is nothing, and no failure."""
+    google.replies = [Reply(206, body=b"art"), Reply(416), Reply(404)]
+
+    assert cloud.storage.read("b", "x", 1, 4) == b"art"
+    assert cloud.storage.read("b", "x", 9, 12) == b""
+    assert cloud.storage.read("b", "y", 0, 8) is None
+    assert google.asked[0].headers["Range"] == "bytes=1-3"
+
+
 def test_storage_download_gives_the_digest_of_what_it_wrote(
     cloud: Cloud, google: Scripted, tmp_path: Path
 ):

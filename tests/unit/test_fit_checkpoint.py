@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from local import checkpoint as made
-from mayfly.checkpoint import tensors, weights_bytes_per_gpu
+from mayfly.checkpoint import FIRST_READ, in_bucket, in_folder, tensors, weights_bytes_per_gpu
 from mayfly.errors import WrongInputError
 from mayfly.fit import weights_bytes
 from mayfly.shape import shape_of
@@ -58,7 +58,7 @@ def test_headers_agree_with_the_arithmetic_when_the_checkpoint_is_whole(tmp_path
     shard(tmp_path, "a.safetensors", dict(list(sizes.items())[:half]))
     shard(tmp_path, "b.safetensors", dict(list(sizes.items())[half:]))
 
-    exact = weights_bytes_per_gpu(tmp_path, shape, tp)
+    exact = weights_bytes_per_gpu(in_folder(tmp_path), shape, tp)
 
     assert exact == pytest.approx(weights_bytes(shape, tp), rel=0.001)
 
@@ -81,7 +81,7 @@ def test_headers_tell_replicated_from_shared_when_attention_is_latent(tmp_path):
         },
     )
 
-    exact = weights_bytes_per_gpu(tmp_path, shape, 8) - absorbed
+    exact = weights_bytes_per_gpu(in_folder(tmp_path), shape, 8) - absorbed
 
     assert exact == pytest.approx(1000 + 1000 + 10_000 + 500 + 100)
 
@@ -95,7 +95,7 @@ def test_headers_of_a_made_checkpoint_are_all_read(tmp_path):
     )
 
     assert len(shards) == 64
-    assert math.fsum(size for _, size in tensors(tmp_path)) == bodies
+    assert math.fsum(size for _, size in tensors(in_folder(tmp_path))) == bodies
 
 
 @pytest.mark.parametrize(
@@ -112,10 +112,44 @@ def test_half_a_checkpoint_is_refused_when_its_header_is_no_header(tmp_path, con
     (tmp_path / "a.safetensors").write_bytes(content)
 
     with pytest.raises(WrongInputError, match=says):
-        list(tensors(tmp_path))
+        list(tensors(in_folder(tmp_path)))
 
 
-def test_folder_without_weights_is_refused(tmp_path):
-    """A typo in a path."""
-    with pytest.raises(WrongInputError, match="holds no"):
-        list(tensors(tmp_path))
+class Bucket:
+    """A folder as a bucket's storage, with what was asked of it."""
+
+    def __init__(self, folder):
+        self.folder, self.reads = folder, []
+        self.storage = self
+
+    def list(self, bucket, prefix):
+        assert (bucket, prefix) == ("weights", "models/m/1/")
+        names = [path.name for path in self.folder.iterdir()]
+        yield from ({"name": prefix + name} for name in [*names, "config.json", "x/y.safetensors"])
+
+    def read(self, bucket, name, start, end):
+        self.reads.append((name.rpartition("/")[2], start, end))
+        return (self.folder / name.rpartition("/")[2]).read_bytes()[start:end]
+
+
+def test_headers_in_a_bucket_say_what_those_in_a_folder_say(tmp_path):
+    """600 GB need not come to the desk for a plan: of each shard its beginning is asked for."""
+    made.make(tmp_path, 16)
+    bucket = Bucket(tmp_path)
+
+    found = list(tensors(in_bucket(bucket, "gs://weights/models/m/1/")))
+
+    assert found == list(tensors(in_folder(tmp_path)))
+    assert [start for _, start, _ in bucket.reads] == [0] * 64
+
+
+def test_long_header_in_a_bucket_is_read_to_its_end(tmp_path):
+    """Shards of many small experts have more than a megabyte of it."""
+    sizes = {f"model.layers.{n}.mlp.experts.{n}.up_proj.weight_packed": 8 for n in range(14_000)}
+    shard(tmp_path, "a.safetensors", sizes)
+    bucket = Bucket(tmp_path)
+
+    found = dict(tensors(in_bucket(bucket, "gs://weights/models/m/1")))
+
+    assert found == sizes
+    assert bucket.reads[1][1] == FIRST_READ
