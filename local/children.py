@@ -1,6 +1,8 @@
 """The processes of a local cloud: each in a session of its own, all of them gone when we are."""
 
+import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -12,6 +14,8 @@ from pathlib import Path
 
 TETHER = Path(__file__).with_name("tether.py")
 STOP_GRACE_S = 5.0
+HOST = "127.0.0.1"
+PORTS, PORTS_TRIED = range(20_000, 32_000), 100
 
 
 @dataclass(frozen=True)
@@ -110,10 +114,21 @@ def _wait(child: Child, grace_s: float) -> None:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody has; somebody may take it before it is used."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback for a server that sets SO_REUSEADDR, as all do that we start.
+
+    Nobody else gets it: systems give out none of PORTS by themselves, and for a minute, while it is
+    in TIME_WAIT, nobody finds it free who asks here. A port that was merely free a moment ago has
+    another owner once in some hundred times, before a slow program listens there.
+    """
+    for port in random.sample(PORTS, PORTS_TRIED):
+        with contextlib.suppress(OSError), socket.socket() as server:
+            server.bind((HOST, port))  # not yet with SO_REUSEADDR: that would take what waits
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.listen()
+            with socket.create_connection((HOST, port)):
+                server.accept()[0].close()  # who closes first is left in TIME_WAIT
+            return port
+    raise OSError(f"none of {PORTS_TRIED} ports between {PORTS[0]} and {PORTS[-1]} is free")
 
 
 def wait_for_port(port: int, child: Child, limit_s: float) -> bool:
@@ -121,7 +136,7 @@ def wait_for_port(port: int, child: Child, limit_s: float) -> bool:
     deadline = time.monotonic() + limit_s
     while child.alive and time.monotonic() < deadline:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection((HOST, port), timeout=1).close()
         except OSError:
             time.sleep(0.02)
             continue

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from bench import checkpoint, start, start_server
+from local.children import free_port
 from tests.bench.test_checkpoint import SMALL
 from tests.conftest import ROOT
-from tests.machine.vllm_server import HOST, WHEELS, free_port
+from tests.machine.vllm_server import HOST, WHEELS
 
 
 def test_unit_sets_and_unsets_what_it_does_on_a_node_when_read():

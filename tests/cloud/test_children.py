@@ -91,7 +91,7 @@ def test_child_tells_its_status_and_last_words_when_it_fails(children: Children)
     failed = children.start("a", ["sh", "-c", "echo no such disk; exit 7"], env=ENV)
     missing = children.start("b", ["no-such-program"], env=ENV)
 
-    assert (failed.tether.wait(10), missing.tether.wait(10)) == (7, 127)
+    assert (failed.tether.wait(60), missing.tether.wait(60)) == (7, 127)
     assert failed.log_tail() == "no such disk"
     assert "cannot run no-such-program" in missing.log_tail()
     assert not failed.alive

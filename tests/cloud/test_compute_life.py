@@ -283,7 +283,7 @@ class Slow(NoMachines):
         self.go = threading.Event()
 
     def boot(self, instance):
-        self.go.wait(10)
+        self.go.wait(60)
         super().boot(instance)
 
 
@@ -548,7 +548,7 @@ def test_one_vm_is_made_when_many_ask_for_the_same_name_at_once(api):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=10)
+        thread.join(timeout=60)
 
     assert sorted(outcomes) == [200, *[409] * 5]
     assert len(api.world.machines.events) == 1

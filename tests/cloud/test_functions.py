@@ -305,7 +305,7 @@ def test_second_request_is_turned_away_when_one_runs(stage: Stage) -> None:
     wait_until(lambda: "asleep" in log.read_text())
 
     second = stage.call()
-    slow.join(30)
+    slow.join(60)
 
     assert (second.status, second.data) == (429, b"Rate exceeded.")
     assert results == [200]

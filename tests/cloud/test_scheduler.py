@@ -159,7 +159,7 @@ def test_job_ticks_faster_when_the_speed_is_raised(api: Api, ticking: Target) ->
     api.post("/_local/settings", {"scheduler_speedup": 600})
     api.post(PARENT, job(ticking))
 
-    wait_until(lambda: len(ticking.seen) >= 3, limit_s=5)
+    wait_until(lambda: len(ticking.seen) >= 3)
 
     sent = ticking.seen[0]
     caller = api.world.identity.oidc(sent["Authorization"].split()[1], ticking.url)
@@ -189,7 +189,7 @@ def test_job_never_overlaps_itself(api: Api, ticking: Target) -> None:
     api.post("/_local/settings", {"scheduler_speedup": 1200})
     api.post(PARENT, job(ticking))
 
-    wait_until(lambda: len(ticking.seen) >= 3, limit_s=10)
+    wait_until(lambda: len(ticking.seen) >= 3)
 
     assert ticking.most == 1
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from local.children import free_port
 from mayfly import cli, vms
-from mayfly.tunnel import command, free_port
+from mayfly.tunnel import command
 from tests.desk import schemas
 from tests.desk.google import PROJECT, ZONE, Google, stamp
 from tests.running import running
@@ -35,7 +36,7 @@ os.unlink(folder + "/break")
 """
 
 
-def wait(what: str, done: Callable[[], object], limit_s: float = 20) -> None:
+def wait(what: str, done: Callable[[], object], limit_s: float = 60) -> None:
     deadline = time.monotonic() + limit_s
     while not done():
         assert time.monotonic() < deadline, f"waited {limit_s} s for {what}"
@@ -63,7 +64,7 @@ class Connection:
 
     def end(self, number: int = signal.SIGINT) -> int:
         self.process.send_signal(number)
-        return self.process.wait(15)
+        return self.process.wait(60)
 
 
 @pytest.fixture
@@ -186,7 +187,7 @@ def test_connect_exits_1_when_the_session_ended_meanwhile(connected, google: Goo
     google.instances.clear()
     (connection.folder / "break").touch()
 
-    assert connection.process.wait(20) == 1
+    assert connection.process.wait(60) == 1
     assert "Session dev does not serve: it is gone." in connection.err.read_text()
 
 
@@ -225,7 +226,7 @@ def test_connect_exits_1_with_gclouds_words_when_there_is_no_tunnel(connected, c
     (checkout / "refuse").touch()
     connection = connected("dev")
 
-    assert connection.process.wait(20) == 1
+    assert connection.process.wait(60) == 1
     err = connection.err.read_text()
     assert "no such tunnel" in err
     assert "The tunnel to mayfly-dev ended with status 1" in err
@@ -235,7 +236,7 @@ def test_connect_says_the_phase_and_waits_when_the_session_is_starting(connected
     """Whoever connects early wants to see what it waits for."""
     google.say("dev", phase="weights")
     with running(
-        [sys.executable, "-m", "mayfly.cli", "connect", "dev", "--port", str(free_port(20_000))],
+        [sys.executable, "-m", "mayfly.cli", "connect", "dev", "--port", str(free_port())],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as connection:
@@ -245,7 +246,7 @@ def test_connect_says_the_phase_and_waits_when_the_session_is_starting(connected
         google.serving("dev")
         assert connection.stdout.readline().startswith("export OPENAI_BASE_URL=http://127.0.0.1:")
         connection.send_signal(signal.SIGINT)
-        connection.communicate(timeout=30)
+        connection.communicate(timeout=60)
     assert connection.returncode == 0
 
 

@@ -33,7 +33,7 @@ def test_readiness_tells_each_stage_when_the_vm_gets_there(google: Google, capfd
     google.say("dev", phase="weights", timeline=json.dumps([stage("weights", None, None)]))
 
     def go_on():
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while "weights: started" not in capfd.readouterr().err and time.monotonic() < deadline:
             time.sleep(0.05)
         done = stage("weights", "2026-11-23T08:00:10.000Z", size=10**10)
@@ -56,7 +56,7 @@ def test_readiness_ends_with_what_is_served_when_a_message_came_just_before(goog
     why = "long context failed its check (needle: not found at 67K): serving 32,768 tokens instead"
 
     def go_on():
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while "mode long failed" not in capfd.readouterr().err and time.monotonic() < deadline:
             time.sleep(0.05)
         google.say("dev", phase="serving", message=why)

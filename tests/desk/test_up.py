@@ -277,7 +277,7 @@ def test_up_says_what_is_there_when_it_is_interrupted(seeded, checkout, pulumi, 
             with pytest.raises(subprocess.TimeoutExpired):
                 child.wait(timeout=1)
             child.send_signal(signal.SIGINT)
-        _, err = child.communicate(timeout=30)
+        _, err = child.communicate(timeout=60)
 
     assert child.returncode == 1
     assert "Interrupted.\nNo VM is there; nothing is billed.\nTry: mayfly up" in err

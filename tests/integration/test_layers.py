@@ -37,7 +37,7 @@ SESSION, LONELY, LONG = "layers", "lonely", "long"
 HUB_SECRET, HUB_TOKEN = "hub-token", "hf_TheHubsTokenThatNobodyMaySee"
 # A reaper that looks every five minutes of 1000 s each: nobody but the test ends anything here.
 SETTINGS = {"hub_mb": 16, "vllm_load_s": 0, "scheduler_speedup": 0.001}
-VANISH_LIMIT_S = 30
+VANISH_LIMIT_S = 90
 REAP_LIMIT_S = 90
 SAVE_LIMIT_S = 60
 COMMAND_LIMIT_S = 300

@@ -60,7 +60,7 @@ class Booted:
         machines.token = lambda email: f"token-of-{email}"
         machines.identity = lambda email, audience: f"oidc-{email}-{audience}"
 
-    def console(self, text: str, limit_s: float = 20) -> str:
+    def console(self, text: str, limit_s: float = 60) -> str:
         return self.machines.wait_for_serial(self.id, text, limit_s)
 
     def outcomes(self, commands: list[str], limit_s: float = 60) -> list[outcome.Outcome]:

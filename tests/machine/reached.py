@@ -94,7 +94,7 @@ def booted(directory: Path, script: str, said: str) -> Iterator[Cloud]:
     url = f"http://127.0.0.1:{server.server_port}"
     (directory / "local.json").write_text(json.dumps({"urls": {"api": url}, "exports": {}}))
     try:
-        machines.wait_for_serial(vm["id"], said, 20)
+        machines.wait_for_serial(vm["id"], said, 60)
         yield Cloud(directory, resources, machines, vm, rule, rights)
     finally:
         server.shutdown()

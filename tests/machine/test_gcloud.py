@@ -9,16 +9,16 @@ import urllib.request
 
 import pytest
 
+from local.children import free_port
 from tests.machine.conftest import PROJECT
 from tests.machine.reached import PLACE, ZONE, booted
-from tests.machine.vllm_server import free_port
 
-SCRIPT = """#!/bin/sh
+SCRIPT = """#!/bin/bash
 cd /tmp
 echo hello >answer
 python3 -m http.server --bind 127.0.0.1 8000 >/dev/null 2>&1 &
 python3 -m http.server --bind 10.10.0.2 9000 >/dev/null 2>&1 &
-sleep 1
+until (: </dev/tcp/127.0.0.1/8000 && : </dev/tcp/10.10.0.2/9000) 2>/dev/null; do sleep 0.1; done
 echo servers-up
 wait
 """
@@ -32,7 +32,7 @@ def cloud(tmp_path):
 
 def fetch(port):
     """What the machine's server says through a local port."""
-    for _ in range(100):
+    for _ in range(600):
         with contextlib.suppress(OSError):
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             with opener.open(f"http://127.0.0.1:{port}/answer", timeout=5) as answer:
@@ -61,7 +61,7 @@ def test_ssh_forwards_a_loopback_port_of_the_machine(cloud):
     with cloud.running(*ssh("-N", "-L", f"{port}:localhost:8000")) as process:
         assert fetch(port) == "hello"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) != 0
+        assert process.wait(60) != 0
 
 
 def test_ssh_ends_when_the_machine_is_gone(cloud):
@@ -71,7 +71,7 @@ def test_ssh_ends_when_the_machine_is_gone(cloud):
     with cloud.running(*ssh("-N", "-L", f"{port}:localhost:8000")) as process:
         assert fetch(port) == "hello"
         cloud.machines.destroy(cloud.vm["id"])
-        assert process.wait(20) == 255
+        assert process.wait(60) == 255
 
 
 def test_iap_reaches_only_what_listens_on_the_machines_own_address(cloud):

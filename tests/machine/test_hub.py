@@ -154,4 +154,4 @@ def test_hub_process_says_where_it_is_and_ends_on_sigterm(hub):
         url = process.stdout.readline().strip()
         assert HfApi(endpoint=url).model_info(NAME).sha == COMMIT
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0

@@ -76,7 +76,7 @@ def test_machine_root_cannot_lift_what_holds_it(run):
 
 def test_machine_can_signal_none_of_the_hosts_processes(boot):
     """`pkill` in a startup script must find nothing but its own machine."""
-    with running(["sleep", "60"], start_new_session=True) as victim:
+    with running(["sleep", "600"], start_new_session=True) as victim:
         check = f"kill -9 {victim.pid}; pkill -9 sleep; kill -9 -1"
         machine = boot(f"#!/bin/bash\nps ax | grep -c 'sleep 6[0]'; ({check})\necho over\n")
         wait_until(lambda: "startup-script: 0\n" in machine.machines.serial(machine.id))
@@ -84,7 +84,7 @@ def test_machine_can_signal_none_of_the_hosts_processes(boot):
 
         assert victim.poll() is None
         subprocess.run(["bash", "-c", f"kill -9 {victim.pid}"], check=True)  # the twin: outside
-        assert victim.wait(5) == -signal.SIGKILL
+        assert victim.wait(LIMIT_S) == -signal.SIGKILL
 
 
 def time_for_signals(machine):
@@ -147,7 +147,7 @@ def test_machine_dies_when_its_parent_is_killed(tmp_path):
         "machines = Machines(Path(sys.argv[1]), Image(project_id='p', project_number='1'), {})\n"
         "instance = probe_instance()\n"
         "instance['metadata']['items'][0]['value'] = '#!/bin/sh\\necho really-up\\nsleep 300\\n'\n"
-        "machines.boot(instance); machines.wait_for_serial('1', 'really-up', 20)\n"
+        "machines.boot(instance); machines.wait_for_serial('1', 'really-up', 60)\n"
         "print('up', flush=True); time.sleep(300)\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "m")]

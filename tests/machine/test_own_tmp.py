@@ -38,7 +38,7 @@ def test_private_tmp_keeps_the_environment_when_the_checkout_lies_below_it(tmp_p
         ["unshare", "-Urm", sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
     )
 
     assert done.returncode == 0, done.stderr

@@ -53,7 +53,7 @@ def test_failed_service_restarts_until_its_start_limit(run):
     commands = [
         unit("loop", body, limits),
         "systemctl start loop",
-        "for i in $(seq 100); do systemctl is-failed --quiet loop && break; sleep 0.1; done; "
+        "for i in $(seq 600); do systemctl is-failed --quiet loop && break; sleep 0.1; done; "
         "systemctl show loop -p Result -p ExecMainStatus -p ActiveState",
         "journalctl -u loop -o cat | grep -c '^try$'",
         "systemctl reset-failed loop; systemctl is-active loop",

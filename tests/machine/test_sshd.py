@@ -15,7 +15,7 @@ SCRIPT = (
     "#!/bin/sh\nprintf secret >/run/roots-own; chmod 600 /run/roots-own\necho ready\nsleep 600\n"
 )
 AT = ("compute", "ssh", "mayfly-test", *PLACE, "--tunnel-through-iap")
-LIMIT_S = 20
+LIMIT_S = 60
 
 
 @pytest.fixture(scope="module")

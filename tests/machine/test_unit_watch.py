@@ -43,11 +43,11 @@ X
 echo serving >/run/mayfly/phase
 echo 'kimi-k2.5 answers' >/run/mayfly/answers"""
 ANSWERS = (
-    "for i in $(seq 150); do (: </dev/tcp/127.0.0.1/8000) 2>/dev/null && break; sleep 0.1; done"
+    "for i in $(seq 600); do (: </dev/tcp/127.0.0.1/8000) 2>/dev/null && break; sleep 0.1; done"
 )
 START = f"""systemctl daemon-reload; systemctl start mayfly-vllm
 {ANSWERS}; systemctl start mayfly-watchdog"""
-SAYS = "for i in $(seq 150); do grep -q '{}' /run/mayfly/{} && break; sleep 0.1; done"
+SAYS = "for i in $(seq 600); do grep -q '{}' /run/mayfly/{} && break; sleep 0.1; done"
 SCRIPT = f"""#!/bin/bash
 {PREPARE}
 {CODE}
@@ -62,7 +62,7 @@ echo "second: $(cat /run/mayfly/phase): $(cat /run/mayfly/message)"
 sleep 60
 """
 IMAGE = {"trees": [*TREES["trees"], ROOT / "mayfly"]}
-LIMIT_S = 60
+LIMIT_S = 120
 
 
 def test_vllm_is_started_once_again_and_then_the_machine_ends_when_it_dies_while_serving(boot):

@@ -244,7 +244,7 @@ def test_request_is_aborted_when_its_client_goes_away(server):
     answer.close()
     connection.close()
 
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while server.metric("vllm:num_requests_running") and time.monotonic() < deadline:
         threading.Event().wait(0.05)
     assert server.metric("vllm:num_requests_running") == 0
@@ -321,7 +321,7 @@ def test_term_with_an_open_stream_hangs_until_killed(model, tmp_path):
             running.process.wait(3)
         answer.close()
         connection.close()
-        assert running.process.wait(20) is not None  # the twin: without the stream it ends
+        assert running.process.wait(60) is not None  # the twin: without the stream it ends
 
 
 def test_kernels_are_compiled_once_when_the_same_model_starts_again(model, tmp_path):

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from local.children import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 WHEELS = ROOT / "local/machine/guest/wheels"
@@ -88,11 +89,6 @@ def environment(tmp: Path, **more: str) -> dict[str, str]:
     }
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def serving(model: Path, tmp: Path, flags: list[str], **more: str) -> Iterator[Server]:
     """Yields when it answers; kills it afterwards."""
@@ -109,7 +105,7 @@ def serving(model: Path, tmp: Path, flags: list[str], **more: str) -> Iterator[S
         yield server
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 def wait(server: Server, log: Path) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
+from local.children import free_port
 from tests.desk.google import Google
 from tests.desk.google import serving as google_serving
 from tests.desk.pulumi_stub import SCRIPT as PULUMI
-from tests.machine import vllm_server
 from tests.page import scene
 from tests.waiting import wait_until
 from tools import chromium
@@ -94,7 +94,7 @@ def staged(folder: Path, vllm_port: int) -> Iterator[Stage]:
     scene.set_up(google)
     (folder / "Pulumi.yaml").write_text("name: mayfly\nruntime: python\n")
     # A port of its own: tests beside this one connect too, and all begin at the usual one.
-    port = vllm_server.free_port()
+    port = free_port()
     (folder / "Pulumi.dev.yaml").write_text(f"config:\n  mayfly:localPort: {port}\n")
     (folder / "kept.json").write_text('{"stacks": {"dev": ["1000"]}, "outputs": {}}')
     programs = folder / "bin"
@@ -115,7 +115,7 @@ def staged(folder: Path, vllm_port: int) -> Iterator[Stage]:
 @contextmanager
 def serving(folder: Path, environment: Mapping[str, str]) -> Iterator[Dashboard]:
     """`mayfly dashboard` on a port of its own; it must end well when it is interrupted."""
-    port = str(vllm_server.free_port())
+    port = str(free_port())
     words = [sys.executable, "-m", "mayfly.cli", "dashboard", "--port", port]
     out, err = folder / "out", folder / "err"
     with out.open("w") as stdout, err.open("w") as stderr:

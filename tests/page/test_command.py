@@ -5,9 +5,9 @@ import os
 import signal
 import socket
 
+from local.children import free_port
 from mayfly import cli
 from tests.desk.conftest import checkout, google  # noqa: F401
-from tests.machine.vllm_server import free_port
 from tests.page.asking import ask, post, swap
 from tests.page.crew import Stage
 from tests.waiting import wait_until

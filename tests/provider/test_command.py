@@ -48,12 +48,12 @@ def test_create_shows_lines_while_it_runs(commands: Commands, tmp_path: Any) -> 
         target=created, args=(commands,), kwargs={"create": f"echo first; cat {gate}; echo last"}
     )
     thread.start()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not lines(commands) and time.monotonic() < until:
         thread.join(timeout=0.02)
     while_running = list(lines(commands))
     gate.write_text("")  # opens the gate
-    thread.join(timeout=20)
+    thread.join(timeout=60)
 
     assert while_running == ["first"]
     assert lines(commands) == ["first", "last"]
@@ -190,11 +190,11 @@ def test_scripts_end_when_the_engine_cancels(commands: Commands) -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not lines(commands) and time.monotonic() < until:
         thread.join(timeout=0.02)
     commands.cancel()
-    thread.join(timeout=20)
+    thread.join(timeout=60)
 
     assert failure
     assert failure[0].startswith("signal: terminated: running")

@@ -54,7 +54,7 @@ def serving(world: World) -> Iterator[tuple[str, Callable[[], None]]]:
         if not stopped:
             stopped.append(True)
             server.shutdown()
-            thread.join(timeout=10)
+            thread.join(timeout=60)
             server.server_close()
 
     try:
@@ -68,7 +68,7 @@ def vanish(api: str) -> None:
     request = urllib.request.Request(
         f"{api}/compute/v1{VM}", method="DELETE", headers={"Authorization": "Bearer fake"}
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         assert answer.status == 200
 
 

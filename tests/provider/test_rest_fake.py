@@ -173,7 +173,7 @@ def google() -> Iterator[Google]:
     provider.configure({})
     yield provider
     server.shutdown()
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     server.server_close()
     world.close()
 

@@ -163,7 +163,7 @@ def test_provider_writes_a_project_policy_once_when_members_come_together(
                     for one in lives
                 ]
                 for done in work:
-                    done.result(timeout=20)
+                    done.result(timeout=60)
             assert asked_as_recorded(server.asked, recorded(folder, phase)) == ""
 
 
@@ -227,7 +227,7 @@ def test_services_are_listed_and_enabled_together_when_several_come_at_once(
         provider._client._sleep = lambda seconds: together(seconds)  # type: ignore[union-attr]
         with ThreadPoolExecutor(3) as pool:
             for done in [pool.submit(one.create, provider) for one in lives]:
-                done.result(timeout=20)
+                done.result(timeout=60)
     for call in (*server.asked, *[Asked(c["method"], c["path"], c["request"]) for c in wanted]):
         if call.body:
             call.body["serviceIds"].sort()

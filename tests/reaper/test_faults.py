@@ -171,7 +171,7 @@ def test_long_destroy_does_not_delay_a_delete(google: Google, run: Run, record: 
         assert second.deleted == ["mayfly-dev"]
         assert second.ledger == ["42"]
     finally:
-        first.join(30)
+        first.join(60)
     assert reports[0].postponed == [{"stack": "old", "reason": "it took too long for one run"}]
 
 

@@ -16,7 +16,8 @@ import pytest
 import requests
 
 from components import reaper_source
-from local.cloud import LocalCloud, Options, free_port
+from local.children import free_port
+from local.cloud import LocalCloud, Options
 from local.rest.compute.life import Life
 from local.tools_found import pulumi
 from mayfly.cloud import Cloud, connect

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from local import checkpoint
+from local.children import free_port
 from startup import run
-from tests.machine.vllm_server import FLAGS, HOST, KIMI, WHEELS, free_port
+from tests.machine.vllm_server import FLAGS, HOST, KIMI, WHEELS
 from tests.scripts.conftest import SETTINGS, STARTUP
 from tests.scripts.test_vllm_plugin import entry
 from tests.waiting import wait_until

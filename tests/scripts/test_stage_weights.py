@@ -297,7 +297,7 @@ def test_weights_stage_leaves_no_puller_behind_when_it_is_ended(seeded, stub):
         wait_until(lambda: pid.exists() and pid.read_text().strip())
 
         os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
     wait_until(lambda: not alive(pid.read_text()))
 

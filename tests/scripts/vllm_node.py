@@ -8,8 +8,9 @@ import sys
 import threading
 from pathlib import Path
 
+from local.children import free_port
 from startup import nccl_env
-from tests.machine.vllm_server import FLAGS, HOST, KIMI, WHEELS, free_port
+from tests.machine.vllm_server import FLAGS, HOST, KIMI, WHEELS
 from tests.scripts.conftest import STARTUP, Machine
 
 KEY = "k" * 32

@@ -72,16 +72,16 @@ def test_slot_is_filled_once_when_two_setups_come_at_once(slot):
     def slowly(folder):
         calls.append(folder)
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         made()(folder)
 
     workers = [threading.Thread(target=slot.fill, args=(slowly, "slowly")) for _ in range(2)]
     for worker in workers:
         worker.start()
-    assert begun.wait(20)
+    assert begun.wait(60)
     go_on.set()
     for worker in workers:
-        worker.join(20)
+        worker.join(60)
 
     assert len(calls) == 1
     assert slot.filled()
