@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows = perform([ALL[name] for name in wanted], options, logs)
     said = {
         "date": began.strftime("%Y-%m-%d"),
+        "commit": commit(),
         "command": f"make faults RUNS={options.runs} OUT={options.out or ''}".removesuffix(" OUT="),
         "seconds": round((datetime.datetime.now(datetime.UTC) - began).total_seconds()),
         "scenarios": sorted(rows, key=lambda row: list(ALL).index(row["name"])),
@@ -81,6 +83,13 @@ def play(chosen: list[Scenario], options: argparse.Namespace, logs: Path) -> lis
     for result in (result for results in found.values() for result in results):
         result.log = f"{logs.name}/{result.log}"
     return [page.row(one, found[one.name]) for one in chosen]
+
+
+def commit() -> str:
+    """The checkout's, with -dirty where it has changes; "" outside git."""
+    words = ("git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*")
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def say(line: str) -> None:

@@ -17,7 +17,11 @@ LEDGER_SLACK_S = 2.0
 
 @dataclass
 class Result:
-    """One run of one scenario. over_s: seconds of GPU life after it should have ended."""
+    """One run of one scenario.
+
+    over_s: seconds of GPU life after it should have ended. processes: of the host, that were seen
+    at work for it.
+    """
 
     over_s: float = 0.0
     gpu_left: int = 0
@@ -26,6 +30,7 @@ class Result:
     ended_by: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    processes: int = 0
     log: str = ""
 
     def shown(self) -> dict[str, Any]:

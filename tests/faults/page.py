@@ -31,6 +31,7 @@ real Google Cloud.**
 """
 
 Row = Mapping[str, Any]
+WHEN = ("date", "commit")
 
 
 def row(chosen: Scenario, results: Sequence[Result]) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def row(chosen: Scenario, results: Sequence[Result]) -> dict[str, Any]:
         "layers_off": list(chosen.layers_off),
         "ok": not problems,
         "runs": len(results),
-        "real_processes": True,
+        "real_processes": all(result.processes for result in results),
         "gpu_seconds_over": max(result.over_s for result in results),
         "bound_seconds": round(chosen.bound(in_test(chosen.config)), 1),
         "bound_seconds_production": round(chosen.bound(production()), 1),
@@ -79,7 +80,12 @@ def page(said: Mapping[str, Any]) -> str:
         minutes=said["seconds"] / 60,
         runs=_times(min(r["runs"] for r in rows)),
     )
-    return "\n".join([head, *wrapped(promise(rows), 98), "", table(rows)]) + "\n"
+    return "\n".join([head, *wrapped(promise(rows), 98), "", table(rows, when(said))]) + "\n"
+
+
+def when(said: Mapping[str, Any]) -> str:
+    """The day, and the commit where it is known; "" for a row that says neither."""
+    return " at ".join(said[key] for key in WHEN if said.get(key))
 
 
 def promise(rows: Sequence[Row]) -> str:
@@ -142,13 +148,14 @@ COLUMNS = {
 }
 
 
-def table(rows: Sequence[Row]) -> str:
-    """A line a scenario."""
+def table(rows: Sequence[Row], played: str) -> str:
+    """A line a scenario. played: when most were; a row that was played by itself says when."""
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{'|'.join(COLUMNS.values())}|"]
-    return "\n".join([*lines, *(f"| {' | '.join(_cells(r))} |" for r in rows)])
+    return "\n".join([*lines, *(f"| {' | '.join(_cells(r, played))} |" for r in rows)])
 
 
-def _cells(r: Row) -> list[str]:
+def _cells(r: Row, played: str) -> list[str]:
+    again = "" if when(r) in ("", played) else f", {when(r)}"
     left = ", ".join(r["resources_left"])
     failed = "" if r["ok"] else f" **NOT OK**: {'; '.join(r['problems'])}"
     return [
@@ -163,5 +170,5 @@ def _cells(r: Row) -> list[str]:
         "yes" if r["intact"] else "NO",
         "right" if r["ledger_right"] else "WRONG",
         str(r["runs"]),
-        f"[log]({r['log']})" if r["log"] else "-",
+        (f"[log]({r['log']})" if r["log"] else "-") + again,
     ]

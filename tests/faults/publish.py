@@ -22,7 +22,8 @@ def publish(said: Mapping[str, Any], logs: Path, path: Path = RESULT) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = _raw(path)
     kept.mkdir(parents=True, exist_ok=True)
-    fresh = [{**row, "log": _keep(row, logs.parent, kept)} for row in said["scenarios"]]
+    when = {key: said[key] for key in page.WHEN}
+    fresh = [{**row, **when, "log": _keep(row, logs.parent, kept)} for row in said["scenarios"]]
     whole = merged(json.loads(path.read_text()) if path.exists() else None, said, fresh)
     path.write_text(json.dumps(whole, indent=1) + "\n")
     path.with_suffix(".md").write_text(page.page(whole))
@@ -33,18 +34,16 @@ def publish(said: Mapping[str, Any], logs: Path, path: Path = RESULT) -> None:
 def merged(
     before: Mapping[str, Any] | None, said: Mapping[str, Any], fresh: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The result with these rows anew: all of it, where all of it was played."""
+    """The result with these rows anew: all of it, where all of it was played.
+
+    A row that was played by itself says when, and of which code.
+    """
     rows = {row["name"]: row for row in fresh}
     names = [row["name"] for row in before["scenarios"]] if before else []
     if before is None or set(names) <= rows.keys():
         return {**said, "scenarios": list(fresh)}
     after = [rows.pop(row["name"], row) for row in before["scenarios"]]
-    return {
-        **said,
-        "command": before["command"],
-        "seconds": before["seconds"] + said["seconds"],
-        "scenarios": [*after, *rows.values()],
-    }
+    return {**before, "scenarios": [*after, *rows.values()]}
 
 
 def with_promise(readme: str, rows: Sequence[Mapping[str, Any]]) -> str:

@@ -114,6 +114,7 @@ def _is_over(session: Session) -> bool:
 def _measure(played: Played) -> None:
     session, result = played.session, played.result
     lives = session.lives()
+    result.processes = len(session.processes)
     result.over_s = round(over_s(lives, played.due), 1)
     bound_s = played.scenario.bound(session.timing)
     if result.over_s > bound_s:

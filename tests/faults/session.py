@@ -54,6 +54,7 @@ class Session:
         self.left: tuple[list[str], float] | None = None
         self.vm_name = names.vm(stack)
         self.served: dict[str, float] = {}  # VM -> end of its start-up, Unix seconds
+        self.processes: set[int] = set()  # of the host: engines, and the tops of VMs
         self._began = time.monotonic()
         self._kept_at = -math.inf
 
@@ -66,7 +67,9 @@ class Session:
 
     def begin_up(self) -> subprocess.Popen[bytes]:
         self.tell("pulumi up")
-        return self.place.start_pulumi(self.stack, *UP)
+        up = self.place.start_pulumi(self.stack, *UP)
+        self.processes.add(up.pid)
+        return up
 
     def serve(self) -> str:
         """Up, until the endpoint answers and the command has returned; the VM's id."""
@@ -199,14 +202,17 @@ class Session:
         assert done.returncode == 0, done.stderr
 
     def keep_serial(self) -> None:
-        """Copy the VM's console while there is one: it goes with the VM."""
+        """Copy the VM's console while there is one: it goes with the VM. Note its process."""
         found = self.instance()
         now = time.monotonic()
         if found is None or now - self._kept_at < KEEP_EVERY_S:
             return
         self._kept_at = now
-        if text := self.place.local.world.machines.serial(str(found["id"])):
+        machines, vm_id = self.place.local.world.machines, str(found["id"])
+        if text := machines.serial(vm_id):
             self.log.with_suffix(".serial").write_text(text)
+        if machines.running(vm_id):
+            self.processes.add(machines.process(vm_id))
 
     def sleep(self, seconds: float) -> None:
         """Time that passes is the fault here."""

@@ -87,22 +87,25 @@ def test_promise_is_the_longest_bound_and_counts_what_did_not_hold():
     )
 
 
-def test_merged_keeps_what_was_not_played_again():
-    """One row, played again, must not throw a table of forty away."""
+def test_merged_keeps_what_was_not_played_again_and_dates_what_was():
+    """One row, played again, must not throw a table of forty away, nor make it look new."""
     before = {
         "date": "1",
         "seconds": 60,
         "command": "all",
         "scenarios": rows("idle", "watchdog-hung"),
     }
-    said = {"date": "2", "seconds": 5, "command": "one", "scenarios": []}
-    again = rows("watchdog-hung", over_s=7)
+    said = {"date": "2", "commit": "abc", "seconds": 5, "command": "one", "scenarios": []}
+    again = [{**row, "date": "2", "commit": "abc"} for row in rows("watchdog-hung", over_s=7)]
 
     whole = publish.merged(before, said, again)
     afresh = publish.merged(before, said, rows("watchdog-hung", "idle"))
 
     assert [row["gpu_seconds_over"] for row in whole["scenarios"]] == [0, 7]
-    assert (whole["date"], whole["seconds"], whole["command"]) == ("2", 65, "all")
+    assert (whole["date"], whole["seconds"], whole["command"]) == ("1", 60, "all")
+    idle, hung = page.page(whole).splitlines()[-2:]
+    assert idle.endswith("| - |")
+    assert hung.endswith("| -, 2 at abc |")
     assert (afresh["seconds"], afresh["command"]) == (5, "one")
 
 
@@ -113,6 +116,7 @@ def test_publish_writes_the_rows_logs_and_the_page_beside_the_result(tmp_path):
     (logs / "idle-1.log").write_text("1 s  result: fine\n")
     said = {
         "date": "2",
+        "commit": "abc",
         "seconds": 5,
         "command": "c",
         "scenarios": rows("idle", log="one/idle-1.log"),
@@ -122,7 +126,8 @@ def test_publish_writes_the_rows_logs_and_the_page_beside_the_result(tmp_path):
 
     row = json.loads((tmp_path / "out/x.json").read_text())["scenarios"][0]
     assert (tmp_path / "out" / row["log"]).read_text() == "== one/idle-1.log\n1 s  result: fine\n"
-    assert f"[log]({row['log']})" in (tmp_path / "out/x.md").read_text()
+    assert f"[log]({row['log']}) |" in (tmp_path / "out/x.md").read_text()
+    assert (row["date"], row["commit"]) == ("2", "abc")
 
 
 def test_with_promise_refuses_a_readme_without_its_marks():
