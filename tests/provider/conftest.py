@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from local.provider.google import Google
+from local.provider.handlers.batch import Batch
 from local.provider.log import Log
 from local.provider.messages import Request, Urn
 from tests.conftest import SHARED
 from tests.provider.playback import Playback, playing
+from tests.waiting import wait_until
 
 # Extra checks, against recordings that are not part of the project.
 collect_ignore = [] if (SHARED / "golden/gcp-http").is_dir() else ["test_shared_golden.py"]
@@ -27,6 +30,26 @@ class Waits:
 
     def __call__(self, seconds: float) -> None:
         self.seconds.append(seconds)
+
+
+class Together(Waits):
+    """Where calls are gathered for 3 s, lets the first go on as soon as all have come.
+
+    counts: how many those are, each time that they are gathered.
+    """
+
+    def __init__(self, counts: Sequence[int], *batches: Batch[Any]) -> None:
+        super().__init__()
+        self._counts, self._batches = list(counts), batches
+
+    def __call__(self, seconds: float) -> None:
+        super().__call__(seconds)
+        if seconds == 3:
+            count = self._counts.pop(0)
+            wait_until(lambda: count in self._gathered())
+
+    def _gathered(self) -> list[int]:
+        return [len(group.items) for batch in self._batches for group in [*batch._open.values()]]
 
 
 class LoggedLines(Log):

@@ -9,9 +9,10 @@ import pytest
 
 from local.provider.client import WAITS_S
 from local.provider.google import Google
+from local.provider.handlers.service import Service
 from local.provider.messages import PartlyDoneError, RefusedError
 from local.provider.values import Secret, plain
-from tests.provider.conftest import Waits, asking, configured
+from tests.provider.conftest import Together, asking, configured
 from tests.provider.playback import DROP, Playback
 
 NETWORK = "gcp:compute/network:Network"
@@ -489,17 +490,8 @@ def test_iam_member_is_gone_when_the_policy_lacks_it(playback: Playback, provide
 
 def test_services_are_enabled_in_one_call_when_several_are_asked_for(playback: Playback) -> None:
     """The real provider gathers them for 3 s; the fake must be ready for the batch form."""
-    gathering = threading.Barrier(2, timeout=10)
-
-    class Together(Waits):
-        def __call__(self, seconds: float) -> None:
-            super().__call__(seconds)
-            if seconds == 3:
-                pause.wait(timeout=0.3)
-
-    pause = threading.Event()
     provider = configured(playback)
-    provider._sleep = Together()
+    provider._sleep = Together([2, 2, 2], Service._lists, Service._enables)
     provider.configure({})
     page = (
         "/serviceusage/v1/projects/proj/services?alt=json&fields=services%2Fname%2CnextPageToken"
@@ -507,16 +499,14 @@ def test_services_are_enabled_in_one_call_when_several_are_asked_for(playback: P
     )
     names = ["a.googleapis.com", "b.googleapis.com"]
     enabled = {"services": [{"name": f"projects/1/services/{name}"} for name in names]}
-    playback.add("GET", page, {})
-    for _ in range(3):
-        playback.add("GET", page, enabled)
+    for answer in ({}, enabled, enabled):
+        playback.add("GET", page, answer)
     enable = "/serviceusage/v1/projects/proj/services:batchEnable?alt=json&prettyPrint=false"
     playback.add("POST", enable, {"name": "operations/x", "done": True})
     for _ in names:
         playback.add("GET", "/crm/v1/projects/proj?alt=json&prettyPrint=false", {})
 
     def enable_one(name: str) -> None:
-        gathering.wait()
         inputs = {"service": name, "project": "proj"}
         provider.create(asking("gcp:projects/service:Service", name, inputs=inputs))
 
@@ -524,7 +514,7 @@ def test_services_are_enabled_in_one_call_when_several_are_asked_for(playback: P
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=60)
 
     bodies = [a.body for a in playback.asked if a.method == "POST"]
     assert [sorted(body["serviceIds"]) for body in bodies] == [names]

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from local.provider.handlers.iam import _BATCH
+from local.provider.handlers.service import Service
 from local.provider.messages import RefusedError
 from local.provider.values import Object
-from tests.provider.conftest import configured
+from tests.provider.conftest import Together, configured
 from tests.provider.playback import DROP, Asked, Playback, playing
 from tests.provider.recordings import (
     GOLDEN,
@@ -156,7 +158,7 @@ def test_provider_writes_a_project_policy_once_when_members_come_together(
     for phase in (UP, DESTROY):
         with playing(recorded(folder, phase)) as server:
             provider = configured(server)
-            provider._client._sleep = lambda seconds: together(seconds)  # type: ignore[union-attr]
+            provider._client._sleep = Together([2], _BATCH)  # type: ignore[union-attr]
             with ThreadPoolExecutor(2) as pool:
                 work = [
                     pool.submit(one.create if phase == UP else one.delete, provider)
@@ -165,14 +167,6 @@ def test_provider_writes_a_project_policy_once_when_members_come_together(
                 for done in work:
                     done.result(timeout=60)
             assert asked_as_recorded(server.asked, recorded(folder, phase)) == ""
-
-
-def together(seconds: float) -> None:
-    """Gathering takes a moment, so that the second thread can come; nothing else does."""
-    import threading
-
-    if seconds == 3:
-        threading.Event().wait(0.5)
 
 
 def test_secret_version_is_made_before_the_old_one_goes_when_its_value_changes(
@@ -224,7 +218,8 @@ def test_services_are_listed_and_enabled_together_when_several_come_at_once(
     wanted = [*recorded("project-service", UP), *recorded("project", UP)]
     with playing(wanted) as server:
         provider = configured(server)
-        provider._client._sleep = lambda seconds: together(seconds)  # type: ignore[union-attr]
+        waits = Together([3, 2, 2], Service._lists, Service._enables)
+        provider._client._sleep = waits  # type: ignore[union-attr]
         with ThreadPoolExecutor(3) as pool:
             for done in [pool.submit(one.create, provider) for one in lives]:
                 done.result(timeout=60)
