@@ -25,13 +25,15 @@ def test_benchmark_measures_the_pace_when_the_server_streams_evenly(capsys):
     alone, together = figures["phases"]
     assert (alone["concurrent"], alone["requests"]) == (1, 2)
     assert (together["concurrent"], together["requests"]) == (2, 4)
-    assert 100 <= alone["ttft_ms"]["p50"] < 400
-    assert 20 <= alone["tpot_ms"]["p50"] < 80
-    assert 20 <= alone["itl_ms"]["p50"] < 80
-    assert 280 <= alone["e2e_ms"]["p50"] < 1120
+    first, each, whole = (alone[name]["mean"] for name in ("ttft_ms", "tpot_ms", "e2e_ms"))
+    assert first >= 100  # on a busy machine all of them are longer, but none is of the others
+    assert each >= 20
+    assert whole == pytest.approx(first + 9 * each, abs=0.1)
+    assert alone["itl_ms"]["mean"] == pytest.approx(each, abs=0.1)
     assert alone["output_tokens"] == 20
-    assert 10 / 1.12 < alone["tokens_per_s"]["p50"] <= 10 / 0.28
-    assert together["total_tokens_per_s"] > 1.2 * alone["total_tokens_per_s"]
+    assert 0 < alone["tokens_per_s"]["p50"] <= 10 / 0.28
+    assert alone["total_tokens_per_s"] == pytest.approx(20 / alone["wall_s"], rel=0.01)
+    assert pace.most_at_once == 2
 
 
 def test_benchmark_counts_tokens_by_usage_when_a_chunk_carries_several(capsys):

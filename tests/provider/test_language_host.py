@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.provider.engine import Stack, stack_in
+from tests.running import running
 from tools.language_host import Host
 
 
@@ -59,15 +64,17 @@ def test_program_imports_what_lies_beside_it(stack: Stack) -> None:
     assert stack.outputs() == {"value": "from beside"}
 
 
-def test_host_ends_by_itself_when_the_program_is_done(stack: Stack) -> None:
+def test_host_ends_without_a_word_when_the_engine_says_so() -> None:
     """One that ignores the engine's SIGINT is killed, ten seconds later, by every command."""
-    ended = stack.folder / "ended"
-    stack.program(f"import atexit, pathlib\natexit.register(pathlib.Path({str(ended)!r}).touch)\n")
+    command = [sys.executable, "-P", str(ROOT / "tools/language_host.py"), "127.0.0.1:9"]
+    with running(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as host:
+        assert host.stdout is not None
+        assert int(host.stdout.readline()) > 0
+        host.send_signal(signal.SIGINT)
 
-    text = stack.run("preview")
+        assert host.communicate(timeout=60) == ("", "")
 
-    assert ended.exists()
-    assert "KeyboardInterrupt" not in text
+    assert host.returncode == 0
 
 
 class AbandonedError(Exception):
