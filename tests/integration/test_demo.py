@@ -84,7 +84,7 @@ def test_demo_tells_the_whole_story_when_nothing_goes_wrong(place):
     assert demo.returncode == 0, err[-3000:]
     result = json.loads(out)
     assert result["ok"] is True
-    assert abs(wall_s - result["seconds"]) < 20
+    assert abs(wall_s - result["seconds"]) < 60
     assert len(result["stages"]) >= 6
     check_outputs(result["outputs"])
     check_teardown(result["teardown"])

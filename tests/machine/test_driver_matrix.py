@@ -21,7 +21,7 @@ from tests.machine.vllm_server import ROOT
 URI = "gs://w/drivers/580"
 OLD, NEW, NEWER, PATCH = "570.195.03", "580.159.04", "590.48.01", "580.95.05"
 GSUTIL = ROOT / "tests/scripts/gsutil_stub.py"
-LIMIT_S = 120
+LIMIT_S = 240
 SIDE_BY_SIDE = 4
 STATE = [
     "nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -n 1",
