@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import re
-import secrets
 import uuid
 from typing import Any
 
 from local.rest.errors import ApiError
-from local.rest.masks import check_etag, paths
+from local.rest.masks import check_etag, new_etag, paths
 from local.rest.service import Call, Service
 from local.rest.words import words
 from local.rest.world import World
@@ -144,7 +142,7 @@ def _completed(world: World, given: dict[str, Any]) -> dict[str, Any]:
         filter_.setdefault("calendarPeriod", "MONTH")
     if projects := filter_.get("projects"):
         filter_["projects"] = [_by_number(world, p) for p in projects]
-    budget |= {"budgetFilter": filter_, "etag": base64.b64encode(secrets.token_bytes(8)).decode()}
+    budget |= {"budgetFilter": filter_, "etag": new_etag()}
     budget.setdefault("notificationsRule", {})
     return budget
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import copy
 import re
-import secrets
 from typing import Any
 
 from flask import Flask
@@ -13,6 +11,7 @@ from flask import Flask
 from local.rest import permissions, policies
 from local.rest.errors import ApiError
 from local.rest.identity import held_permissions
+from local.rest.masks import check_etag, new_etag, paths
 from local.rest.policies import Policies
 from local.rest.service import Call, Service, require_project
 from local.rest.world import World
@@ -36,6 +35,7 @@ ROLE_ID = re.compile(r"[a-zA-Z0-9_.]{3,64}")
 PERMISSION = re.compile(r"[a-z][a-zA-Z0-9]*(\.[a-zA-Z][a-zA-Z0-9-]*){2,}")
 NOT_IN_CUSTOM_ROLES = re.compile(r"resourcemanager\.(folders|organizations)\..*")
 STAGES = ("ALPHA", "BETA", "GA", "DEPRECATED", "DISABLED", "EAP")
+CONCURRENT = "There were concurrent changes to the {}."
 READ_ONLY = ("name", "projectId", "uniqueId", "email", "oauth2ClientId", "disabled")
 
 
@@ -68,7 +68,7 @@ class Accounts:
             "uniqueId": unique,
             "email": email,
             "oauth2ClientId": unique,
-            "etag": _etag(),
+            "etag": new_etag(),
         } | {k: v for k, v in given.items() if k in ("displayName", "description") and v}
         self.accounts[email] = account
         return account
@@ -147,20 +147,17 @@ def list_accounts(call: Call) -> dict[str, Any]:
 def patch_account(call: Call) -> dict[str, Any]:
     account = call.world.of(Accounts).get(call)
     given = call.body.get("serviceAccount", {})
-    fields = [_camel(f.strip()) for f in call.body.get("updateMask", "").split(",") if f.strip()]
+    fields = paths(call.body.get("updateMask"))
     if not fields:
         raise ApiError(400, "The update mask must name at least one of display_name, description.")
     for field in fields:
         if field not in ("displayName", "description"):
             raise ApiError(400, f"Invalid update mask: {field} cannot be updated.")
-    if given.get("etag") and given["etag"] != account["etag"]:
-        raise ApiError(
-            409, "There were concurrent changes to the service account.", status_text="ABORTED"
-        )
+    check_etag(account, given, CONCURRENT.format("service account"))
     _check_texts(given)
     for field in fields:
         account[field] = given.get(field, "")
-    account["etag"] = _etag()
+    account["etag"] = new_etag()
     return account
 
 
@@ -261,12 +258,11 @@ def patch_role(call: Call) -> dict[str, Any]:
             f"You can't update a deleted role {role['name']}.",
             status_text="FAILED_PRECONDITION",
         )
-    if call.body.get("etag") and call.body["etag"] != role["etag"]:
-        raise ApiError(409, "There were concurrent changes to the role.", status_text="ABORTED")
+    check_etag(role, call.body, CONCURRENT.format("role"))
     mask = call.query.get("updateMask")
     given = {k: v for k, v in call.body.items() if k not in ("name", "etag", "deleted")}
     if mask:
-        fields = [_camel(f.strip()) for f in mask.split(",")]
+        fields = paths(mask)
         given = {k: v for k, v in role.items() if k not in fields} | {
             k: given[k] for k in fields if k in given
         }
@@ -284,7 +280,7 @@ def delete_role(call: Call) -> dict[str, Any]:
             f"You can't delete role_id ({call['rolesId']}): it is already deleted.",
             status_text="FAILED_PRECONDITION",
         )
-    role |= {"deleted": True, "etag": _etag()}
+    role |= {"deleted": True, "etag": new_etag()}
     return role
 
 
@@ -292,7 +288,7 @@ def delete_role(call: Call) -> dict[str, Any]:
 def undelete_role(call: Call) -> dict[str, Any]:
     role = call.world.of(Roles).get(call)
     role.pop("deleted", None)
-    role["etag"] = _etag()
+    role["etag"] = new_etag()
     return role
 
 
@@ -311,7 +307,7 @@ def _checked_role(given: dict[str, Any]) -> dict[str, Any]:
     role["includedPermissions"] = sorted(set(permissions))
     if not permissions:
         del role["includedPermissions"]
-    return role | {"etag": _etag()}
+    return role | {"etag": new_etag()}
 
 
 def _check_texts(given: dict[str, Any]) -> None:
@@ -319,12 +315,3 @@ def _check_texts(given: dict[str, Any]) -> None:
         raise ApiError(400, "The display name must be at most 100 UTF-8 bytes.")
     if len(given.get("description", "").encode()) > 256:
         raise ApiError(400, "The description must be at most 256 UTF-8 bytes.")
-
-
-def _camel(name: str) -> str:
-    head, *tail = name.split("_")
-    return head + "".join(t.title() for t in tail)
-
-
-def _etag() -> str:
-    return base64.b64encode(secrets.token_bytes(8)).decode()

@@ -1,7 +1,9 @@
-"""Update masks: which fields of a resource a PATCH changes."""
+"""Update masks and etags: which fields of a resource a PATCH changes, and whether it may."""
 
 from __future__ import annotations
 
+import base64
+import secrets
 from collections.abc import Collection
 from typing import Any
 
@@ -13,11 +15,18 @@ def paths(mask: str | None) -> list[str]:
     return [_camel(p.strip()) for p in (mask or "").split(",") if p.strip()]
 
 
-def check_etag(held: dict[str, Any], given: dict[str, Any]) -> None:
+def new_etag() -> str:
+    """Of a resource that has just changed."""
+    return base64.b64encode(secrets.token_bytes(8)).decode()
+
+
+def check_etag(
+    held: dict[str, Any], given: dict[str, Any], text: str = "The etag does not match."
+) -> None:
     """409 for a change of something that is no longer what its sender saw."""
     sent = given.get("etag")
     if sent and sent != held["etag"]:
-        raise ApiError(409, "The etag does not match.", status_text="ABORTED")
+        raise ApiError(409, text, status_text="ABORTED")
 
 
 def apply_mask(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
 
 from local.rest.errors import ApiError
-from local.rest.masks import apply_mask, check_etag
+from local.rest.masks import apply_mask, check_etag, new_etag
 from local.rest.quota_limits import born, limit
 from local.rest.service import Call, Service, require_project
 from local.rest.times import stamp
@@ -171,6 +170,6 @@ def _settled(world: World, preference: dict[str, Any]) -> dict[str, Any]:
         "quotaConfig": config,
         "reconciling": False,
         "updateTime": stamp(world.clock()),
-        "etag": base64.b64encode(secrets.token_bytes(8)).decode(),
+        "etag": new_etag(),
     }
     return preference
