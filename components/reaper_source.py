@@ -7,7 +7,15 @@ from pathlib import Path
 import pulumi
 
 ROOT = Path(__file__).resolve().parent.parent
-FROM_MAYFLY = ("__init__.py", "errors.py", "idle.py", "ledger.py", "locks.py", "names.py")
+FROM_MAYFLY = (
+    "__init__.py",
+    "claims.py",
+    "errors.py",
+    "idle.py",
+    "ledger.py",
+    "locks.py",
+    "names.py",
+)
 
 
 def files() -> dict[str, Path]:

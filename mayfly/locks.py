@@ -3,13 +3,12 @@
 The engine's locks have no expiry. `pulumi cancel` would remove live ones too, so it is not used.
 """
 
-import datetime
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mayfly import names
+from mayfly.claims import line, mapping, moment
 from mayfly.cloud import Cloud
 
 LONGEST_UP_S = 3600.0
@@ -40,7 +39,7 @@ def below(cloud: Cloud, bucket: str, prefix: str) -> list[Lock]:
     for item in cloud.storage.list(bucket, prefix):
         blob = cloud.storage.get(bucket, str(item["name"]))
         if blob is not None:
-            found.append(_lock(item, blob.generation, _mapping(blob.data)))
+            found.append(_lock(item, blob.generation, mapping(blob.data)))
     return found
 
 
@@ -55,36 +54,13 @@ def remove(cloud: Cloud, bucket: str, lock: Lock) -> bool:
 
 
 def _lock(item: Mapping[str, Any], generation: int, body: Mapping[str, Any]) -> Lock:
-    user, host = _line(body.get("username")) or "?", _line(body.get("hostname")) or "?"
+    user, host = (line(body.get(key), HOLDER_CHARS) or "?" for key in ("username", "hostname"))
     return Lock(
         name=str(item["name"]),
         generation=generation,
         # Without a time it cannot be called old.
-        made_at=_moment(item.get("updated")) or _moment(item.get("timeCreated")) or float("inf"),
+        made_at=moment(item.get("updated")) or moment(item.get("timeCreated")) or float("inf"),
         holder=f"{user}@{host}",
         pid=body.get("pid"),
         host=body.get("hostname"),
     )
-
-
-def _mapping(data: bytes) -> Mapping[str, Any]:
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _line(text: object) -> str:
-    """As it may be shown; "" for what is no text."""
-    kept = "".join(c if c.isprintable() else " " for c in text) if isinstance(text, str) else ""
-    return " ".join(kept.split())[:HOLDER_CHARS]
-
-
-def _moment(text: object) -> float | None:
-    """Unix seconds of the bucket's RFC 3339."""
-    try:
-        at = datetime.datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-    return at.timestamp() if at is not None and at.tzinfo is not None else None

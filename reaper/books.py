@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from mayfly import names
+from mayfly.claims import line, mapping
 from mayfly.cloud import Cloud
 from mayfly.errors import FailedError
 from mayfly.idle import PHASES, Verdict
-from reaper import claims
+from reaper.claims import timeline
 from reaper.clock import Clock
 from reaper.history import recall
 from reaper.life import Ending, Known, Operation, is_fresh, is_over, is_told, parse_operation, tell
@@ -149,8 +150,8 @@ def _known(look: Look, before: Known | None, now: float) -> Known:
         seen_at=now,
         max_life_s=vm.limits.max_life_s,
         phase=phase if phase in PHASES else None,
-        message=claims.line(said.get("message")),
-        timeline=claims.timeline(said.get("timeline")),
+        message=line(said.get("message")),
+        timeline=timeline(said.get("timeline")),
         ending=_ending(look, before.ending if before else None),
     )
     if said or before is None:
@@ -174,7 +175,7 @@ def _ending(look: Look, before: Ending | None) -> Ending | None:
 def _load(books: Books, vm_id: str) -> Known | None:
     """The last look at a VM; None when there is none that can be read (ours, but in a bucket)."""
     blob = books.cloud.storage.get(books.bucket, names.observation(vm_id))
-    raw = dict(claims.mapping(blob.data)) if blob else {}
+    raw = dict(mapping(blob.data)) if blob else {}
     if raw.pop("format", None) != FORMAT or raw.keys() != Known.__dataclass_fields__.keys():
         return None
     ending = raw["ending"]

@@ -1,49 +1,13 @@
-"""Text that others wrote (the VM, its metadata, a lease), read strictly and kept short."""
+"""A VM's own timeline, as the ledger keeps it."""
 
-import datetime
 import json
 from collections.abc import Mapping
 from typing import Any
 
-LINE_CHARS = 1024
+from mayfly.claims import amount, line, moment
+
 TIMELINE_BYTES = 8192
 STAGES = 64
-MOST = 1e15
-
-
-def moment(text: object) -> float | None:
-    """Unix seconds of Google's RFC 3339 ("2026-11-23T07:00:00.123-08:00"); None if it is not."""
-    if not isinstance(text, str):
-        return None
-    try:
-        at = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return at.timestamp() if at.tzinfo is not None else None
-
-
-def line(text: object) -> str | None:
-    """One printable line of at most 1024 characters; None for anything that is not text."""
-    if not isinstance(text, str):
-        return None
-    kept = "".join(c if c.isprintable() else " " for c in text[:LINE_CHARS])
-    return " ".join(kept.split()) or None
-
-
-def amount(value: object) -> float | None:
-    """A number above 0 and below 10^15; None for anything else, booleans included."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if 0 < value < MOST else None
-
-
-def mapping(text: object) -> Mapping[str, Any]:
-    """A JSON object; empty for anything else."""
-    try:
-        found = json.loads(text) if isinstance(text, str | bytes) else None
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def timeline(text: object) -> tuple[Mapping[str, Any], ...]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mayfly import names
+from mayfly.claims import amount, mapping
 from mayfly.cloud import Cloud
-from reaper.claims import amount, mapping
 from reaper.life import INSERT, Known, Operation
 from reaper.stack import UNREADABLE, StateError, parse, plain
 from reaper.vm import kept_settings

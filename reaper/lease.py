@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from mayfly import idle, names
+from mayfly.claims import mapping
 from mayfly.cloud import Cloud
 from mayfly.errors import FailedError
-from reaper.claims import mapping
 
 
 @dataclass(frozen=True, kw_only=True)

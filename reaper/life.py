@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mayfly import names
+from mayfly.claims import line, moment
 from mayfly.idle import DONE, rfc3339
 from mayfly.ledger import Record, cost_usd
-from reaper.claims import line, moment
 from reaper.vm import last_part
 
 INSERT = "insert"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mayfly import names
-from reaper.claims import mapping
+from mayfly.claims import mapping
 from reaper.vm import kept_settings
 
 COMMAND = "command:local:Command"

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mayfly import names
+from mayfly.claims import amount, line, mapping, moment
 from mayfly.idle import Limits
-from reaper.claims import amount, line, mapping, moment
 
 # The longest life that Google takes.
 LONGEST_S = 120 * 86400.0

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mayfly import claims
 from mayfly.idle import Limits
-from reaper import claims, vm
+from reaper import vm
+from reaper.claims import timeline
 from reaper.vm import DEFAULT_LIMITS, LONGEST_S
 from tests.reaper.world import SETTINGS, instance
 
@@ -31,13 +33,13 @@ def test_settings_never_break_a_run_nor_lift_a_limit(told: dict[str, Any]):
 @given(st.text())
 def test_timeline_never_breaks_a_run(text: str):
     """Any process on the VM can write it."""
-    assert isinstance(claims.timeline(text), tuple)
+    assert isinstance(timeline(text), tuple)
 
 
 @given(JSON)
 def test_timeline_keeps_only_what_the_contract_names(found: Any):
     """The ledger must not become a place to put things."""
-    for entry in claims.timeline(json.dumps(found)):
+    for entry in timeline(json.dumps(found)):
         assert set(entry) == {"stage", "start", "end", "bytes", "ok"}
 
 
@@ -45,8 +47,8 @@ def test_timeline_is_dropped_when_it_is_larger_than_agreed():
     """8 KiB a VM, 200 VMs, every five minutes."""
     stage = {"stage": "weights", "start": None, "end": None, "bytes": None, "ok": None}
 
-    assert claims.timeline(json.dumps([stage])) == (stage,)
-    assert claims.timeline(json.dumps([{**stage, "stage": "x" * 9000}])) == ()
+    assert timeline(json.dumps([stage])) == (stage,)
+    assert timeline(json.dumps([{**stage, "stage": "x" * 9000}])) == ()
 
 
 @pytest.mark.parametrize(
