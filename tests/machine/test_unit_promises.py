@@ -192,7 +192,7 @@ while True:
 HOLD = (
     "(exec 3<>/dev/tcp/127.0.0.1/8000; cat <&3 >/root/stream; echo closed >/root/end) & sleep 0.5"
 )
-STOP = """systemctl stop --no-block mayfly-vllm
+STOP = """systemctl stop --no-block mayfly-vllm &
 for i in $(seq {tries}); do
   [ -e /root/end ] && ! pgrep -f 'time.sleep.600' && break; sleep 0.1
 done
