@@ -3,6 +3,7 @@ there into another life when Google takes the VM, and Ctrl-C in the middle of a 
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,7 +35,15 @@ SESSION = "away"  # a stack that has no file yet
 SETTINGS = {"hub_mb": 16, "vllm_load_s": 0, "scheduler_speedup": 0.001}
 MACHINE = ("--machine", "a2-ultragpu-8g", "--hours", "1", "--yes")
 WHERE = ("--region", "us-central1,us-east4")
-WATCH = ("--watch", "--zone", "us-central1-a,us-east4-c", "--provisioning", "spot,flex-start")
+BUDGET_USD = 60
+WATCH = (
+    *("--watch", "--zone", "us-central1-a,us-east4-c", "--provisioning", "spot,flex-start"),
+    *("--budget", f"{BUDGET_USD}"),
+)
+TAKEN = (
+    r"Google took mayfly-away; bringing it up again within the (?P<hours>[0-9.]+) h "
+    r"and (?P<usd>[0-9.]+) USD that are left\."
+)
 POLL_S = 0.2
 # Google says "no" in an operation, by 503, and by 503 though it makes the VM; then there is room.
 NO_ROOM_AT_HOME = {
@@ -211,8 +220,7 @@ def test_watched_session_serves_on_at_its_address_when_google_takes_its_vm(desk,
     """An evaluation of hours on spot GPUs: its client sees a pause, and the same URL and key."""
     (first,) = landing.vms
     assert wait_until(lambda: desk.stage(first, "save"), LIMIT_S, poll_s=POLL_S).ok
-    words = (*WATCH, "--budget", "60")
-    with desk.going_on("up", "--session", SESSION, *MACHINE, *words) as watch:
+    with desk.going_on("up", "--session", SESSION, *MACHINE, *WATCH) as watch:
         watch.says("is in us-east4-c already")
         watch.says("Watching away;")
         with desk.going_on("connect", SESSION, "--json", "--show-key") as client:
@@ -224,8 +232,11 @@ def test_watched_session_serves_on_at_its_address_when_google_takes_its_vm(desk,
 
             desk.play(TAKEN_ABROAD)
 
-            watch.says("Google took mayfly-away; bringing it up again within the 1.0 h and ")
             watch.says(" in us-central1-a at ")
+            left = re.search(TAKEN, watch.err.read_text())
+            assert left is not None, watch.err.read_text()[-4000:]
+            assert 0 < float(left["hours"]) <= 1
+            assert 0 < float(left["usd"]) < BUDGET_USD
             (second,) = desk.vms()
             assert (second.zone, second.id != first.id) == ("us-central1-a", True)
             assert second.settings["max_life_s"] < 3600, "one hour for both"
