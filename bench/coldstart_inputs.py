@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from bench.start import MARKS
+from bench.start_server import MARKS
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs/results"
 FIGURES = "2026-11-23-figures.yaml"
