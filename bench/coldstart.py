@@ -55,9 +55,6 @@ def row(node: model.Node, figures: dict[str, inputs.Figure]) -> dict[str, Any]:
         "minutes_best": ends["best"],
         "minutes_worst": ends["worst"],
         "minutes_without_any": model.minutes(bare),
-        "minutes_if_forked": model.minutes(
-            model.Start(node, inputs.Book(figures), fork=True).spans()
-        ),
         "minutes_without": lacking,
         "minutes_with_only": having,
         "critical_path": [
@@ -88,6 +85,11 @@ def result(figures: dict[str, inputs.Figure]) -> dict[str, Any]:
         "goal_minutes": model.GOAL_MINUTES,
         "needle_s": round(NEEDLE_TOKENS / figures["prefill"].value, 1),
         "starts": inputs.logs(),
+        "loaders": [
+            {"loader": name, "one_gpu": vars(one), "eight_gpus": vars(eight)}
+            for name in inputs.LOADED
+            for one, eight in [(figures[f"load_{name}"], figures[f"eight_{name}"])]
+        ],
         "rows": [row(node, figures) for node in model.nodes()],
         "old_way": old_way(figures),
     }

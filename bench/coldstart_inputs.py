@@ -23,7 +23,7 @@ RESULTS = Path(__file__).resolve().parent.parent / "docs/results"
 FIGURES = "2026-11-23-figures.yaml"
 MACHINES = "2026-11-23-machines.yaml"
 RANK = "raw/2026-11-23-h100-rank/results.jsonl"
-START = "raw/2026-11-23-h100-start"
+STARTS = ("raw/2026-11-23-h100-start", "raw/2026-11-24-h100-start")
 ARCHIVE = "raw/2026-11-23-engine-archive/results.json"
 PULLERS = "raw/2026-11-23-pullers/pullers.json"
 STAGES = "raw/2026-11-23-demo-timeline/timeline.json"
@@ -145,20 +145,30 @@ def starts(folder: Path) -> Iterator[Figure]:
     yield from imports(found)
     yield from warm_ups(found)
     yield from loads(found)
-    said = lines(folder / START / "results.jsonl")["rank-restored"]["caches"]
-    source = f"{START}/results.jsonl, case rank-restored"
+    said = lines(folder / STARTS[0] / "results.jsonl")["rank-restored"]["caches"]
+    source = f"{STARTS[0]}/results.jsonl, case rank-restored"
     yield Figure("caches_unpack", said["unpack_s"], "s", source)
 
 
 def logs(folder: Path = RESULTS) -> list[dict[str, Any]]:
-    """What the logs of the measured starts say, by case."""
-    paths = sorted((folder / START).glob("*.log"))
-    return [{"case": path.stem, **timed(path.read_text())} for path in paths]
+    """What the logs of the measured starts say, by case; `from`: where they lie."""
+    return [
+        {"case": path.stem, "from": where, **timed(path.read_text())}
+        for where in STARTS
+        for path in sorted((folder / where).glob("*.log"))
+    ]
+
+
+def where(logs: Mapping[str, dict[str, Any]], *cases: str) -> str:
+    """The start of a source: each folder with its cases."""
+    by_folder: dict[str, list[str]] = {}
+    for case in cases:
+        by_folder.setdefault(logs[case]["from"], []).append(case)
+    return "; ".join(f"{folder}, {', '.join(of_it)}" for folder, of_it in by_folder.items())
 
 
 def timed(log: str) -> dict[str, Any]:
-    """Moments and figures of a log by the names in bench/start.py; `api`: the server's last line
-    before the engine core's first; `end`: the last line of all."""
+    """Moments and figures of a log by the names of MARKS; `end`: the last line of all."""
     found: dict[str, Any] = {}
     for line in log.splitlines():
         hit = re.match(r" *(\d+\.\d\d) (.*)", line)
@@ -166,8 +176,6 @@ def timed(log: str) -> dict[str, Any]:
             continue
         at, text = float(hit[1]), hit[2]
         found["end"] = at
-        if "(APIServer" in text and "engine" not in found:
-            found["api"] = at
         for name, pattern in MARKS.items():
             if name not in found and (mark := re.search(pattern, text)):
                 found[name] = at
@@ -177,46 +185,63 @@ def timed(log: str) -> dict[str, Any]:
 
 
 def middle(name: str, values: list[float], unit: str, source: str) -> Figure:
-    """The median of several runs, with their ends."""
+    """The median of several runs, with their ends; of one, itself."""
+    if len(values) == 1:
+        return Figure(name, values[0], unit, source)
     return Figure(name, round(median(values), 2), unit, source, min(values), max(values))
 
 
 def imports(logs: Mapping[str, dict[str, Any]]) -> Iterator[Figure]:
-    """Until the weights' turn, and what each further process that imports everything costs."""
-    cached = ("rank-restored", "warm-instanttensor", "overlap-warm-60")
-    cold = ("rank-cold", "first-safetensors", "overlap-first-watched")
-    source = "process start to 'Starting to load model', one GPU"
-    for name, cases in (("imports_cached", cached), ("imports_cold", cold)):
+    """Until the weights' turn: forked, with a rank's process of its own; and afresh, without."""
+    for name, cases in (
+        ("imports_forked", ("imports-fork-worker", "restored-fork", "overlap-60-fork")),
+        ("imports_forked_cold", ("cold-fork",)),
+        ("imports_afresh", ("rank-restored", "warm-instanttensor", "overlap-warm-60")),
+        ("imports_afresh_cold", ("rank-cold", "first-safetensors", "overlap-first-watched")),
+    ):
         marks = [logs[case]["load_begins"] for case in cases]
-        yield middle(name, marks, "s", f"{START}, cases {', '.join(cases)}: {source}")
-    each = [round(logs[case]["engine"] - logs[case]["api"], 2) for case in cached]
-    source = "not itself measured: a rank's process imports what the engine core's does before it"
-    yield middle("imports_rank", each, "s", f"{START}, cases {', '.join(cached)}; {source}")
-    source = "the engine core's process, from its parent's last line to its own first"
-    yield middle("imports_core", each, "s", f"{START}, cases {', '.join(cached)}: {source}")
+        source = f"{where(logs, *cases)}: process start to 'Starting to load model', one GPU"
+        yield middle(name, marks, "s", source)
+    case = "imports-spawn-worker"
+    each_s = round(logs[case]["load_begins"] - logs[case]["engine"], 2)
+    source = f"{where(logs, case)}: from the engine core's first line to the rank's turn to load"
+    yield Figure("imports_rank", each_s, "s", source)
 
 
 def warm_ups(logs: Mapping[str, dict[str, Any]]) -> Iterator[Figure]:
     """One rank of K2.5, all its layers; compiling, profiling, graphs."""
     cold, cached = logs["rank-cold"], logs["rank-restored"]
-    source = f"{START}, case rank-cold: at least so long, it was cut off in graph capture"
+    source = f"{where(logs, 'rank-cold')}: at least so long, it was cut off in graph capture"
     yield Figure("warm_up_cold", round(cold["end"] - cold["model"], 1), "s", source)
-    source = f"{START}, case rank-restored: 'init engine took'"
+    source = f"{where(logs, 'rank-restored')}: 'init engine took'"
     yield Figure("warm_up_cached", cached["engine_ready_took"], "s", source)
-    source = f"{START}, case rank-restored: engine ready to the last line before /health"
-    yield Figure("listen", round(cached["listening"] - cached["engine_ready"], 2), "s", source)
+    cases = ("cold-fork", "restored-fork", "overlap-60-fork")
+    took = [round(logs[case]["listening"] - logs[case]["engine_ready"], 2) for case in cases]
+    source = f"{where(logs, *cases)}: engine ready to the last line before /health"
+    yield middle("listen", took, "s", source)
+
+
+# The cases of each loader over K2.5's real tensors: their number binds, not their bytes.
+LOADED = {
+    "instanttensor": (
+        *("warm-instanttensor", "overlap-first-watched", "overlap-warm-60"),
+        *("cold-fork", "restored-fork"),
+    ),
+    "fastsafetensors": ("loader-fastsafetensors",),
+    "safetensors": ("first-safetensors",),
+    "runai_streamer": ("loader-runai",),
+}
 
 
 def loads(logs: Mapping[str, dict[str, Any]]) -> Iterator[Figure]:
-    """Rates of one GPU over K2.5's real tensors: their number binds, not their bytes."""
-    fast = ("warm-instanttensor", "overlap-first-watched", "overlap-warm-60")
-    rates = [round(CHECKPOINT_GB / logs[case]["weights_took"], 2) for case in fast]
-    source = f"{START}, cases {', '.join(fast)}: 44.9 GB, 13,895 tensors, tmpfs to one H100"
-    yield middle("load_instanttensor", rates, "GB/s", source)
-    rate = round(CHECKPOINT_GB / logs["first-safetensors"]["weights_took"], 2)
-    source = f"{START}, case first-safetensors: the same files, vLLM's default loader"
-    yield Figure("load_safetensors", rate, "GB/s", source)
-    row = logs["warm-instanttensor"]
-    rest_s = (row["model_took"] - row["weights_took"]) * RANK_GIB / CHECKPOINT_GIB
-    source = f"{START}, case warm-instanttensor: 'Model loading' less 'Loading weights', by size"
-    yield Figure("repack", round(rest_s, 1), "s", source)
+    """Rates from tmpfs to one GPU, a loader each."""
+    files = "44.9 GB, 13,895 tensors, tmpfs to one H100"
+    row = logs["restored-fork"]
+    rest_s = row["model_took"] - row["weights_took"]
+    for loader, cases in LOADED.items():
+        # The streamer does not say what its load took, only what the model's did.
+        took = [logs[c].get("weights_took") or logs[c]["model_took"] - rest_s for c in cases]
+        rates = [round(CHECKPOINT_GB / seconds, 2) for seconds in took]
+        yield middle(f"load_{loader}", rates, "GB/s", f"{where(logs, *cases)}: {files}")
+    source = f"{where(logs, 'restored-fork')}: 'Model loading' less 'Loading weights', by size"
+    yield Figure("repack", round(rest_s * RANK_GIB / CHECKPOINT_GIB, 1), "s", source)

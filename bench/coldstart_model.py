@@ -20,8 +20,7 @@ from startup import manifest
 from startup.run import SESSION, Stage
 from startup.vllm_plugin import shards
 
-ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = ROOT / "profiles/configs"
+CONFIGS = Path(__file__).resolve().parent.parent / "profiles/configs"
 EXPERTS = re.compile(r'"(n_routed_experts|num_experts|num_local_experts)": *[1-9]')
 GOAL_MINUTES = 4.0
 GIB = 1.073741824
@@ -35,6 +34,7 @@ IMPROVEMENTS = (
     "fast loader",
     "kernel caches",
     "overlap",
+    "one import",
 )
 
 
@@ -88,12 +88,6 @@ def has_experts(config: Path) -> bool:
     return EXPERTS.search(config.read_text()) is not None
 
 
-def forks() -> bool:
-    """Whether the server's processes take over what the first one imported."""
-    own = (ROOT / "startup/mayfly-vllm.env").read_text()
-    return "VLLM_WORKER_MULTIPROC_METHOD=fork" in own.splitlines()
-
-
 class Start:
     """One start of one node. without: improvements that it does not have."""
 
@@ -103,11 +97,8 @@ class Start:
         book: Book,
         without: Iterable[str] = (),
         stages: Sequence[Stage] = SESSION,
-        fork: bool | None = None,
     ) -> None:
-        """fork: None = as the product does."""
         self._node, self._book, self._stages = node, book, stages
-        self._forks = forks() if fork is None else fork
         self._has = {name: name not in set(without) for name in IMPROVEMENTS}
         self._seconds: dict[str, Callable[[], float]] = {
             "ram": lambda: book("stage_ram"),
@@ -157,13 +148,13 @@ class Start:
     def _imports_s(self) -> float:
         """Of all processes, which come one after the other. The caches hold what vLLM found out
         about the model, too."""
-        book = self._book
-        alone_s = book("imports_cached" if self._has["kernel caches"] else "imports_cold")
-        if self._forks:
-            alone_s += book("imports_forked") - book("imports_core")
-        if self._node.gpus == 1:
-            return alone_s
-        return alone_s + book("imports_forked" if self._forks else "imports_rank") + book("ranks")
+        book, cold = self._book, "" if self._has["kernel caches"] else "_cold"
+        more_s = book("ranks") if self._node.gpus > 1 else 0.0
+        if self._has["one import"]:
+            return book(f"imports_forked{cold}") + more_s
+        if self._node.gpus > 1:
+            more_s += book("imports_rank")
+        return book(f"imports_afresh{cold}") + more_s
 
     def _load(self, imports: Span, weights: Span) -> Span:
         """Group after group, each when the one before is done and its shards are there."""

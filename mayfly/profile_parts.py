@@ -5,8 +5,8 @@ from dataclasses import dataclass
 LOAD_FORMATS = ("safetensors", "fastsafetensors", "instanttensor")
 """vLLM's ways from the files to the GPU that the locked environments hold.
 
-On one H100, 44.9 GB from RAM: instanttensor 4.2 s; safetensors 31.6 s, in a machine's first start
-(docs/results/raw/2026-11-23-h100-start)."""
+On one H100, 44.9 GB from RAM: fastsafetensors 3.6 s, instanttensor 4.2 s, safetensors 31.6 s; on
+eight, instanttensor is the quickest by far (docs/results/cold-start.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
