@@ -38,8 +38,8 @@ NOT_MEASURED = """
 - Speculative decoding: how many tokens of a draft are accepted depends on real weights.
 - Context parallelism over 8 GPUs, the all-reduce, newer engine versions: they need GPUs or packages
   that were not at hand. Context parallelism 2 on two H200, 12 layers of these shapes, all-reduce
-  fusion off, kept 2.00 times the tokens in each GiB of cache and cost 13 % of the tok/s of one
-  request, 23 % of each of 8 (2026-11-23; its logs were not kept)."""
+  fusion off, kept 2.00 times the tokens in each GiB of cache and cost each request 13 % of its
+  tok/s alone, 23 % among 8 (2026-11-23; its logs were not kept)."""
 
 
 def follows(rows: list[dict[str, Any]]) -> list[str]:
@@ -66,6 +66,7 @@ def follows(rows: list[dict[str, Any]]) -> list[str]:
         "flag is needed.",
         f"- **Context**: one request gets {near:g} tok/s at 8,192 tokens, {far:g} at 57,344.",
         f"- **fp8 cache**: {by['fp8-kv']['kv_tokens']:,.0f} tokens in place of "
-        f"{by['base']['kv_tokens']:,.0f}. Not taken: long talks came out garbled with it on H100 "
-        "elsewhere, and context parallelism refuses it before vLLM 0.32.",
+        f"{by['base']['kv_tokens']:,.0f}, twice as many in each GiB. Not taken: long talks came "
+        "out garbled with it on H100 elsewhere, and context parallelism refuses it before vLLM "
+        "0.32.",
     ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -47,7 +48,22 @@ def find(config: str | None, gpu: str, tp: int, dcp: int) -> Measured | None:
     return max(same, key=lambda row: row.date, default=None)
 
 
+def context_parallelism() -> str:
+    """What context parallelism cost where somebody measured it, in a sentence's end."""
+    found = _table()["context_parallelism"]
+    costs = ", ".join(f"{cost} % with {n}" for n, cost in found["cost_percent"].items())
+    return (
+        f"sharing the context out cost each request {costs} at a time, measured {found['date']} "
+        f"with vLLM {found['engine']} ({found['layout']})"
+    )
+
+
+def _table() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(TABLE.read_text())
+    return found
+
+
 @cache
 def shipped() -> tuple[Measured, ...]:
     """The table that ships with mayfly."""
-    return tuple(Measured(**row) for row in yaml.safe_load(TABLE.read_text())["runs"])
+    return tuple(Measured(**row) for row in _table()["runs"])

@@ -93,10 +93,9 @@ def _speed(profile: Profile, machine: str, choice: Choice) -> dict[str, Any]:
         return {"tok_s_per_request": None, "basis": basis}
     row = measured.find(profile.config, MACHINES[machine].gpu, setup.tp, setup.dcp)
     if row is None:
-        shared = (
-            "context parallelism costs speed that " if setup.dcp > 1 else "this layout's speed "
-        )
-        basis = f"not measured: {shared}nobody has measured on {setup.tp} x {MACHINES[machine].gpu}"
+        basis = f"not measured on {setup.tp} x {MACHINES[machine].gpu}"
+        if setup.dcp > 1:
+            basis += f"; elsewhere {measured.context_parallelism()}"
         return {"tok_s_per_request": None, "basis": basis}
     return {
         "tok_s_per_request": {str(k): v for k, v in row.tok_s_per_request.items()},

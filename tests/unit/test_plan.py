@@ -57,6 +57,15 @@ def test_speed_is_no_figure_when_nobody_measured_the_layout():
     assert planned(machine="a2-ultragpu-8g")["modes"]["fast"]["speed"]["tok_s_per_request"] is None
 
 
+def test_mode_long_says_what_sharing_the_context_cost_elsewhere_when_it_has_no_figure():
+    """A price in percent is its own mode's: no speed of mode fast stands beside it."""
+    basis = planned()["modes"]["long"]["speed"]["basis"]
+
+    assert basis.startswith("not measured on 8 x H100 80GB; elsewhere sharing the context out")
+    assert "13 % with 1, 23 % with 8 at a time" in basis
+    assert "2 x H200, 12 of the 61 layers" in basis
+
+
 def test_measurements_point_at_logs_that_are_there():
     """A figure without its raw log is a rumour."""
     source = find("kimi-k2.5.json", "H100 80GB", 8, 1).source.partition(" ")[0]

@@ -68,6 +68,12 @@ def test_shipped_profile_serves_long_no_shorter_than_fast_when_both_are_planned(
         assert modes["long"].context_tokens >= modes["fast"].context_tokens
 
 
+@pytest.mark.parametrize("name", profile.names())
+def test_shipped_profile_says_where_its_facts_are_from_when_it_is_read(name):
+    """A commit or a size that nobody can trace is one that nobody can renew."""
+    assert "\n# Sources: commit" in (profile.PROFILES / f"{name}.yaml").read_text()
+
+
 def test_fast_mode_never_shares_the_context_out_when_flags_are_computed():
     """It is the mode that a session falls back to when the long one fails its check."""
     for name in profile.names():
