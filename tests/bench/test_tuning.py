@@ -62,7 +62,7 @@ def test_page_of_tuning_changes_when_a_run_is_added(measured):
     page = measured(line)
 
     assert page != PAGE.read_text().rstrip("\n")
-    assert "122.5 to 150.0 | base, async, long-decode, next |" in page
+    assert "122.5 to 150 | base, async, long-decode, next |" in page
     assert "| 150 (149 to 151.5) | not run |" in page
 
 
