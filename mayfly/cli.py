@@ -14,8 +14,8 @@ import typer.core
 import typer.main
 
 from mayfly import completion
-from mayfly.commands import checking, launching, planning, preparing, spending
-from mayfly.commands.options import Json
+from mayfly.commands import benching, checking, launching, planning, preparing, spending
+from mayfly.commands.options import Json, Words
 from mayfly.errors import explained
 
 Session = Annotated[
@@ -43,6 +43,7 @@ local_app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(local_app, name="local")
+app.add_typer(benching.app, name="bench")
 app.add_typer(planning.app)
 app.add_typer(preparing.app)
 app.add_typer(launching.app)
@@ -155,16 +156,7 @@ def idle_(session: Session = "", as_json: Json = False) -> None:
     command.run(session, as_json=as_json)
 
 
-class _Words(typer.core.TyperCommand):
-    """A command with somebody else's words after `--`, which typer would mix with its own."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        at = args.index("--") if "--" in args else len(args)
-        ctx.meta["words"] = args[at + 1 :]
-        return super().parse_args(ctx, args[:at])
-
-
-@app.command(cls=_Words)
+@app.command(cls=Words)
 def ssh(context: typer.Context, session: Session = "") -> None:
     """Log in to a session's VM, through IAP. What follows `--` goes to ssh."""
     from mayfly.commands import ssh as command
@@ -172,7 +164,7 @@ def ssh(context: typer.Context, session: Session = "") -> None:
     raise typer.Exit(command.shell(session, context.meta["words"]))
 
 
-@app.command("exec", cls=_Words)
+@app.command("exec", cls=Words)
 def execute(context: typer.Context, session: Session = "") -> None:
     """Run one command on a session's VM: mayfly exec [SESSION] -- CMD. Its exit status is ours."""
     from mayfly.commands import ssh as command

@@ -4,7 +4,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from mayfly import idle, remote, vms, watch
@@ -31,24 +32,38 @@ class EndedError(FailedError):
 
 def run(session: str, *, port: str, show_key: bool, as_json: bool) -> None:
     """Hold the tunnel until Ctrl-C or SIGTERM; returns then. Raises when the session is gone."""
-    if session:
-        vms.check_session_name(session)
-    wanted = wished_port(port)
-    place = remote.find(session)
-    project, cloud, vm = place.project, place.cloud, place.vm
-    local_port = wanted or free_port(default_port(vm.session))
-    if not port and local_port != default_port(vm.session):
-        tell(f"Port {default_port(vm.session)} is in use; taking {local_port}.")
-    wait_serving(cloud, vm)
+    place, local_port = serving(session, port)
+    cloud, vm = place.cloud, place.vm
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with Tunnel(vm, project, local_port) as tunnel:
-            if not tunnel.wait_healthy(FIRST_ANSWER_S):
-                raise no_answer(vm, tunnel)
+        with opened(place, local_port) as tunnel:
             announce(facts(cloud, vm, tunnel, show_key), as_json)
             hold(cloud, vm, tunnel)
     except KeyboardInterrupt:
         tell("Disconnected. The session goes on until it is idle; `mayfly down` ends it now.")
+
+
+def serving(session: str, port: str) -> tuple[remote.Place, int]:
+    """The session once it serves, and a free port here. port: the one that is wished, or ""."""
+    if session:
+        vms.check_session_name(session)
+    wanted = wished_port(port)
+    place = remote.find(session)
+    usual = default_port(place.vm.session)
+    local_port = wanted or free_port(usual)
+    if not port and local_port != usual:
+        tell(f"Port {usual} is in use; taking {local_port}.")
+    wait_serving(place.cloud, place.vm)
+    return place, local_port
+
+
+@contextmanager
+def opened(place: remote.Place, local_port: int) -> Iterator[Tunnel]:
+    """The tunnel, once the endpoint answers through it; gone afterwards."""
+    with Tunnel(place.vm, place.project, local_port) as tunnel:
+        if not tunnel.wait_healthy(FIRST_ANSWER_S):
+            raise no_answer(place.vm, tunnel)
+        yield tunnel
 
 
 def default_port(session: str) -> int:

@@ -5,6 +5,80 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.stats import Sample, summary
+from tests.desk.schemas import (
+    COUNT,
+    COUNT_OR_NULL,
+    NUMBER,
+    NUMBER_OR_NULL,
+    TEXT,
+    TEXT_OR_NULL,
+    every,
+    whole,
+)
+
+SPREAD = whole(mean=NUMBER, p50=NUMBER, p90=NUMBER, p99=NUMBER)
+SPREAD_OR_NULL = {"anyOf": [SPREAD, {"type": "null"}]}
+SAMPLES = whole(
+    sent_s=every(NUMBER),
+    ttft_ms=every(NUMBER),
+    tpot_ms=every(NUMBER_OR_NULL),
+    e2e_ms=every(NUMBER),
+    input_tokens=every(COUNT),
+    output_tokens=every(COUNT),
+)
+PHASE = whole(
+    concurrent=COUNT_OR_NULL,
+    rate_per_s=NUMBER_OR_NULL,
+    requests=COUNT,
+    errors=COUNT,
+    error_messages={"type": "object", "additionalProperties": COUNT},
+    wall_s=NUMBER,
+    client_cpu_share=NUMBER,
+    input_tokens=COUNT,
+    output_tokens=COUNT,
+    total_tokens_per_s=NUMBER_OR_NULL,
+    requests_per_s=NUMBER_OR_NULL,
+    **dict.fromkeys(("tokens_per_s", "decode_tokens_per_s", "sent_late_ms"), SPREAD_OR_NULL),
+    **dict.fromkeys(("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms"), SPREAD_OR_NULL),
+    itl_quantiles_ms=every(NUMBER),
+    samples=SAMPLES,
+    usd_per_m_output_tokens=NUMBER_OR_NULL,
+)
+STAGE = whole(
+    stage=TEXT,
+    start=NUMBER,
+    end=NUMBER_OR_NULL,
+    bytes=COUNT_OR_NULL,
+    ok={"type": ["boolean", "null"]},
+)
+SESSION = whole(
+    session=TEXT,
+    **dict.fromkeys(("profile", "machine", "provisioning", "zone", "region"), TEXT_OR_NULL),
+    **dict.fromkeys(("engine", "model", "revision", "mode"), TEXT_OR_NULL),
+    serve_flags={"anyOf": [every(TEXT), {"type": "null"}]},
+    max_model_len=COUNT_OR_NULL,
+    idle_s=NUMBER_OR_NULL,
+    started_s=NUMBER_OR_NULL,
+    seconds=NUMBER,
+    usd=NUMBER_OR_NULL,
+    timeline=every(STAGE),
+    basis=TEXT,
+)
+SCHEMA = whole(
+    format={"const": 1},
+    date=TEXT,
+    command=every(TEXT),
+    versions=whole(mayfly=TEXT_OR_NULL, engine=TEXT_OR_NULL, python=TEXT, httptools=TEXT_OR_NULL),
+    client=whole(system=TEXT, cpus=COUNT_OR_NULL),
+    url=TEXT,
+    model=TEXT,
+    session={"anyOf": [SESSION, {"type": "null"}]},
+    rate={"anyOf": [whole(usd_per_hour=NUMBER, source=TEXT, date=TEXT_OR_NULL), {"type": "null"}]},
+    load={"type": "object", "required": ["model", "shape", "seed", "warmup", "output_tokens"]},
+    errors=COUNT,
+    phases=every(PHASE) | {"minItems": 1},
+)
+"""What bench/benchmark.py --out writes, and mayfly bench with it."""
 
 
 def phase(

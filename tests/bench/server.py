@@ -16,7 +16,9 @@ KEY = "sk-for-tests"
 class Behaviour:
     """ttft_s, gap_s: the pace. per_chunk: tokens. faults: one a chat request, "" for none.
 
-    shapeless: answers without what the protocol promises.
+    shapeless: answers without what the protocol promises. absent: paths that it does not have.
+    dead_at: requests for so many tokens are answered 500. limit: of context, in words; what is
+    over it is cut off silently where `cuts`. thinking: the field in which it thinks aloud.
     """
 
     ttft_s: float = 0.02
@@ -25,6 +27,11 @@ class Behaviour:
     open_paths: tuple[str, ...] = ()
     usage: bool = True
     shapeless: bool = False
+    absent: tuple[str, ...] = ()
+    dead_at: int = 0
+    limit: int = 8192
+    cuts: bool = False
+    thinking: str = ""
     faults: list[str] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     under_way: int = 0
@@ -47,17 +54,18 @@ class Behaviour:
             return self.faults.pop(0) if self.faults else ""
 
 
-def counted(body: dict[str, Any], tokens: int) -> dict[str, int]:
-    """`usage`: a token a word, and five for the chat template."""
-    prompt = 5 + sum(len(str(m["content"]).split()) for m in body["messages"])
-    return {"prompt_tokens": prompt, "completion_tokens": tokens, "total_tokens": prompt + tokens}
-
-
 class Handler(BaseHTTPRequestHandler):
     behaviour: Behaviour
 
     def log_message(self, *_: Any) -> None:
         """Quiet."""
+
+    def counted(self, body: dict[str, Any], tokens: int) -> dict[str, int]:
+        """`usage`: a token a word, and five for the chat template."""
+        read = 5 + sum(len(str(m["content"]).split()) for m in body["messages"])
+        if self.behaviour.cuts:
+            read = min(read, self.behaviour.limit // 2)
+        return {"prompt_tokens": read, "completion_tokens": tokens, "total_tokens": read + tokens}
 
     def answer(self, status: int, body: Any) -> None:
         data = json.dumps(body).encode()
@@ -68,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def authorized(self) -> bool:
-        if self.path in self.behaviour.open_paths:
+        if self.path in ("/health", *self.behaviour.open_paths):
             return True
         if self.headers.get("Authorization") == f"Bearer {KEY}":
             return True
@@ -77,17 +85,26 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.authorized():
-            self.answer(200, {"object": "list", "data": [{"id": "kimi", "max_model_len": 8192}]})
+            self.answer(200, {"object": "list", "data": [self.card()]})
+
+    def card(self) -> dict[str, Any]:
+        return {"id": "kimi", "max_model_len": self.behaviour.limit}
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path in self.behaviour.absent:
+            self.answer(404, {"detail": "Not Found"})
+            return
         if not self.authorized():
             return
         with self.behaviour.lock:
             self.behaviour.bodies.append(body)
         fault = self.behaviour.next_fault()
-        if fault == "500":
+        if fault == "500" or body["max_tokens"] == self.behaviour.dead_at:
             self.answer(500, {"error": {"message": "engine dead", "code": 500}})
+        elif self.counted(body, 0)["prompt_tokens"] > self.behaviour.limit:
+            message = f"This model's maximum context length is {self.behaviour.limit} tokens."
+            self.answer(400, {"error": {"message": message, "code": 400}})
         elif body.get("stream"):
             with self.behaviour.counted_in():
                 self.stream(body, fault)
@@ -99,12 +116,14 @@ class Handler(BaseHTTPRequestHandler):
             return {"choices": []}
         tokens = body["max_tokens"]
         message: dict[str, Any] = {"role": "assistant", "content": "word " * tokens}
+        if self.behaviour.thinking:
+            message[self.behaviour.thinking] = "<think>so</think>" + (message["content"] or "")
         reason = "length"
         if body.get("tools"):
             call = {"name": body["tools"][0]["function"]["name"], "arguments": '{"city": "Paris"}'}
             message |= {"content": None, "tool_calls": [{"id": "1", "function": call}]}
             reason = "tool_calls"
-        usage = counted(body, tokens)
+        usage = self.counted(body, tokens)
         return {"choices": [{"message": message, "finish_reason": reason}], "usage": usage}
 
     def event(self, data: Any) -> None:
@@ -123,10 +142,12 @@ class Handler(BaseHTTPRequestHandler):
             if fault == "cut" and sent:
                 return
             last = sent + self.behaviour.per_chunk >= tokens
-            choice = {"delta": {"content": "w "}, "finish_reason": "length" if last else None}
+            field = self.behaviour.thinking if not sent else ""
+            delta = {field or "content": "<think>so</think>" if field else "w "}
+            choice = {"delta": delta, "finish_reason": "length" if last else None}
             self.event({"choices": [choice]})
         if self.behaviour.usage:
-            usage = counted(body, tokens)
+            usage = self.counted(body, tokens)
             self.event({"choices": [], "usage": usage})
         self.wfile.write(b"data: [DONE]\n\n")
 

@@ -28,12 +28,18 @@ def test_inference_test_passes_when_the_endpoint_is_whole(capsys):
         "usage",
         "streaming",
         "tool_call",
+        "reasoning",
+        "long_prompt",
+        "too_long",
         "no_key",
         "wrong_key",
     }
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/invocations", "/tokenize"])
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/chat/completions", "/invocations", "/tokenize", "/v1/completions", "/v1/embeddings"],
+)
 def test_inference_test_fails_when_a_path_is_open_without_key(path, capsys):
     """vLLM's own key leaves /invocations open: full inference for anybody on the machine."""
     with serving(replace(Behaviour(gap_s=0), open_paths=(path,))) as url:
@@ -43,6 +49,45 @@ def test_inference_test_fails_when_a_path_is_open_without_key(path, capsys):
     assert not results["no_key"]["ok"]
     assert "is open" in results["wrong_key"]["detail"]
     assert results["chat"]["ok"]
+
+
+def test_inference_test_passes_when_a_path_is_not_there(capsys):
+    """No model has all of vLLM's APIs; what does not exist infers nothing."""
+    with serving(Behaviour(gap_s=0, absent=("/v1/embeddings", "/v1/rerank"))) as url:
+        code, results, _ = run(url, capsys)
+
+    assert code == 0
+    assert results["no_key"]["detail"] == f"401 on {len(inference.GUARDED) - 1} paths"
+
+
+def test_inference_test_fails_when_thinking_is_in_the_answer(capsys):
+    """Without the right parser every client shows the user what the model mumbles."""
+    with serving(Behaviour(gap_s=0, thinking="content")) as url:
+        code, results, _ = run(url, capsys)
+
+    assert code == 1
+    assert "thinking in the answer itself: '<think>" in results["reasoning"]["detail"]
+
+
+def test_inference_test_wants_thinking_when_the_server_has_a_parser_for_it(capsys):
+    """A parser of another model's name swallows it, and answers look shallow."""
+    with serving(Behaviour(gap_s=0, thinking="reasoning")) as url:
+        assert run(url, capsys, "--reasoning")[0] == 0
+    with serving(Behaviour(gap_s=0)) as url:
+        code, results, _ = run(url, capsys, "--reasoning")
+
+    assert code == 1
+    assert "no reasoning" in results["reasoning"]["detail"]
+
+
+def test_inference_test_fails_when_a_long_prompt_is_cut(capsys):
+    """A server that drops the middle answers quickly, and wrongly."""
+    with serving(Behaviour(gap_s=0, cuts=True)) as url:
+        code, results, _ = run(url, capsys)
+
+    assert code == 1
+    assert "4096 tokens read; 7373 were aimed at" in results["long_prompt"]["detail"]
+    assert "400 was expected" in results["too_long"]["detail"]
 
 
 def test_inference_test_fails_when_the_model_is_another(capsys):
@@ -56,7 +101,7 @@ def test_inference_test_fails_when_the_model_is_another(capsys):
 
 def test_inference_test_fails_when_the_stream_is_cut(capsys):
     """A proxy that cuts streams passes every other check."""
-    with serving(Behaviour(gap_s=0, faults=["", "", "cut"])) as url:
+    with serving(Behaviour(gap_s=0, faults=["", "", "", "cut"])) as url:
         code, results, _ = run(url, capsys)
 
     assert code == 1

@@ -50,6 +50,8 @@ def mayfly(words: list[str]) -> str:
     command, parent = typer.main.get_command(app), None
     while verbs := getattr(command, "commands", None):
         verb = words[0] if words else ""
+        if verb not in (*verbs, "--help") and hasattr(command, "default"):
+            verb, words = command.default, [command.default, *words]
         if verb == "--help" or verb in [o for param in command.params for o in param.opts]:
             return ""
         if verb not in verbs:
