@@ -157,6 +157,8 @@ def desk() -> Iterator[Desk]:
             variables = described["exports"]
             path = os.pathsep.join([str(find_engine().parent), os.environ["PATH"]])
             os.environ.update(variables | {"PATH": variables["PATH"].replace("$PATH", path)})
+            # What setup unpacked stays where it is: not every host has an SSH server.
+            os.environ.setdefault("XDG_CACHE_HOME", str(Path.home() / ".cache"))
             os.environ["HOME"] = str(folder / "home")
             make_project(folder / "project", described["project"])
             # As `mayfly init` has done long ago.
