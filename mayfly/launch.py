@@ -12,7 +12,7 @@ from mayfly.errors import FailedError
 from mayfly.ladder.lives import Grant, Life
 from mayfly.ladder.rungs import Rung
 from mayfly.ladder.walk import Found
-from mayfly.launch_words import billed, rung_keys, told_keys, vm_errors
+from mayfly.launch_words import rung_keys, told_keys, vm_errors
 from mayfly.lookout import LOOK_EVERY_S, TAKEN, Lookout
 
 DESTROYS = 3
@@ -204,10 +204,7 @@ class Launch(Lookout):
         )
         try:
             if rung is None:
-                told = " ".join(billed(vm) for vm in self.all())
-                return StoppedError(
-                    "Interrupted.", told or "No VM is there; nothing is billed.", go_on
-                )
+                return StoppedError("Interrupted.", self.left(), go_on)
             if not self.in_state():
                 self._leave_nothing(rung)
             return StoppedError("Interrupted.", self.there(rung.place.zone), go_on)

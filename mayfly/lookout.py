@@ -128,6 +128,10 @@ class Lookout:
                 )
             time.sleep(LOOK_EVERY_S)
 
+    def left(self) -> str:
+        """Which VMs of this session there are and what they cost, in a sentence each."""
+        return " ".join(billed(vm) for vm in self.all()) or "No VM is there; nothing is billed."
+
     def there(self, zone: str) -> str:
         """What is in a zone now and what it costs, in a sentence or two."""
         try:

@@ -86,7 +86,7 @@ def run(wanted: Wanted, *, dry_run: bool, yes: bool, as_json: bool) -> None:
         return landed(walk(launch, ladder))
     with Watch(launch.cloud, launch.state_bucket, scene.session, user()) as watch:
         watch.tell = tell
-        attempts = walk(launch, ladder)
+        attempts = walk(launch, ladder, watch)
         landed(attempts)
         vigil = Vigil(launch=launch, question=scene.question, watch=watch, landed=landed)
         keep_up(vigil, attempts)

@@ -13,12 +13,12 @@ from mayfly.ladder.lives import Again, Grant, Life, Over, Sight, Stay, after, el
 from mayfly.ladder.rungs import Place, Question
 from mayfly.ladder.walk import Attempt, Ladder
 from mayfly.launch import Launch, StoppedError
-from mayfly.launch_words import billed
 from mayfly.talk import tell
 from mayfly.watch import Watch
 
 LOOK_EVERY_S = 5.0
 TRIES, FIRST_PAUSE_S = 4, 30.0
+LOST = Over("somebody has ended it with `mayfly down`, or watches it now")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +56,7 @@ def keep_up(vigil: Vigil, attempts: Sequence[Attempt]) -> None:
             vm = living(launch)
             vigil.landed(attempts)
     except KeyboardInterrupt:
-        there = " ".join(billed(one) for one in launch.all())
-        tell(f"The watch has ended. {there or 'No VM is there; nothing is billed.'}")
+        tell(f"The watch has ended. {launch.left()}")
 
 
 def living(launch: Launch) -> vms.Vm:
@@ -103,7 +102,7 @@ def until_it_ends(launch: Launch, vm: vms.Vm, watch: Watch) -> Again | Over:
         before = seen
         step = after(sure, launch.grant, launch.lives, time.time())
         if watch.lost or (isinstance(step, Again) and not watch.renewed()):
-            return Over("somebody has ended it with `mayfly down`, or watches it now")
+            return LOST
         if not isinstance(step, Stay):
             launch.lives[-1] = replace(launch.lives[-1], ended_at=time.time())
             return step
@@ -112,6 +111,8 @@ def until_it_ends(launch: Launch, vm: vms.Vm, watch: Watch) -> Again | Over:
 
 def tell_end(launch: Launch, step: Over) -> None:
     """RefusedError where somebody wanted more of it."""
+    if step is LOST:
+        return tell(f"{launch.session} is watched no more: {step.why}. {launch.left()}")
     if step.refused:
         raise RefusedError(
             f"{launch.session} is over: {step.why}.",
@@ -160,4 +161,5 @@ def again(vigil: Vigil, launch: Launch, step: Again) -> list[Attempt]:
     if ranked.refusal:
         raise ranked.refusal
     found = elsewhere(ranked.found, launch.lives[-1].place)
-    return walk(launch, Ladder(rungs=found, retry_for_s=step.hours * 3600))
+    ladder = Ladder(rungs=found, retry_for_s=step.hours * 3600)
+    return walk(launch, ladder, vigil.watch)

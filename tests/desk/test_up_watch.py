@@ -121,6 +121,26 @@ def test_up_watches_when_a_dead_watch_was_left(
     assert WATCH not in seeded.objects
 
 
+def test_up_asks_for_no_other_vm_when_the_session_was_ended_meanwhile(
+    seeded: Google, checkout: Path, pulumi: Pulumi, capfd
+):
+    """`mayfly down` finds nothing to destroy between two attempts; the next one would serve nobody
+    and cost all the same."""
+    full = "The zone 'z' does not have enough resources available to fulfill the request."
+    said = f"Diagnostics:\n  gcp:compute:Instance (node-vm):\n    error: {full}\n"
+    pulumi.up({"says": said, "status": 1}, {"state": ["7"]})
+    # The watch is written at the start and before each attempt; `down` comes before the second.
+    seeded.before_write += [lambda: None, lambda: None, lambda: seeded.objects.pop(WATCH)]
+
+    assert cli.main([*UP]) == 1
+
+    assert pulumi.zones() == ["us-central1-a"]
+    what, meaning, _ = capfd.readouterr().err.strip().splitlines()[-3:]
+    assert what == "Somebody has ended dev with `mayfly down`, or watches it now."
+    assert meaning == "No VM is there; nothing is billed."
+    assert WATCH not in seeded.objects
+
+
 @pytest.mark.parametrize("end", ["Ctrl-C", "down"])
 def test_watch_ends_and_leaves_the_session_as_it_is(
     seeded: Google, checkout: Path, pulumi: Pulumi, end: str
