@@ -7,6 +7,7 @@ Command modules are imported when they are called: `mayfly --help` must not wait
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -54,12 +55,15 @@ app.add_typer(spending.app)
 @app.command()
 def demo(
     fast: Annotated[bool, typer.Option("--fast", help="Leave out the second session.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Make a page of the benchmark there.", show_default=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Tell the whole story on the local cloud: weights, endpoint, benchmark, gone."""
     from mayfly.commands import demo as command
 
-    command.run(fast=fast, as_json=as_json)
+    command.run(fast=fast, report=report, as_json=as_json)
 
 
 @local_app.command("up")

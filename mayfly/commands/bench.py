@@ -5,22 +5,19 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mayfly import endpoint, timeline, vms
+from mayfly.benched import rate_words, session_facts, thinking_words
 from mayfly.commands.connect import facts, opened, serving
 from mayfly.errors import FailedError, WrongInputError
 from mayfly.project import CHECKOUT
-from mayfly.remote import Place
 from mayfly.talk import tell
 
 BENCH = CHECKOUT / "bench"
 OWN = ("--out", "--url", "--key", "--json", "--usd-per-hour", "--rate-source", "--rate-date")
-SETTINGS = ("profile", "machine", "provisioning", "zone", "region", "engine", "model", "revision")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,18 +44,18 @@ def run(wanted: Wanted, *, as_json: bool) -> int:
         environment = {"OPENAI_BASE_URL": found["base_url"], "OPENAI_API_KEY": found["api_key"]}
         # With --json, stdout is the result's alone.
         quiet = {"env": os.environ | environment, "stdout": sys.stderr if as_json else None}
-        if program("test_inference.py", thinking(place.vm), **quiet):
+        if program("test_inference.py", thinking_words(place.vm), **quiet):
             raise FailedError(
                 f"The endpoint of {place.vm.session} does not do what clients need (above).",
                 "Nothing was measured; the session runs on and costs money until it is idle.",
                 f"Try: mayfly logs {place.vm.session}",
             )
         code = program(
-            "benchmark.py", [*rate(place.vm), *wanted.words, "--out", str(kept)], **quiet
+            "benchmark.py", [*rate_words(place.vm), *wanted.words, "--out", str(kept)], **quiet
         )
         if not kept.is_file():
             return code or 1
-        result = json.loads(kept.read_text()) | {"session": session(place)}
+        result = json.loads(kept.read_text()) | {"session": session_facts(place.cloud, place.vm)}
         kept.write_text(json.dumps(result, indent=1) + "\n")
         if as_json:
             print(json.dumps(result, indent=2))
@@ -88,46 +85,3 @@ def program(name: str, words: Sequence[str], **more: Any) -> int:
     return subprocess.run(
         [sys.executable, str(BENCH / name), *words], check=False, **more
     ).returncode
-
-
-def thinking(vm: vms.Vm) -> list[str]:
-    """The inference test's word for a server that keeps thinking apart."""
-    flags = vm.settings.get("serve_flags") or ()
-    return ["--reasoning"] if any(str(f).startswith("--reasoning-parser") for f in flags) else []
-
-
-def rate(vm: vms.Vm) -> list[str]:
-    """The benchmark's words for what an hour costs; none where nobody knows."""
-    if not vm.hourly_usd:
-        return []
-    words = ["--usd-per-hour", str(vm.hourly_usd)]
-    for flag, key in (("--rate-source", "rate_source"), ("--rate-date", "rate_date")):
-        if vm.settings.get(key):
-            words += [flag, str(vm.settings[key])]
-    return words
-
-
-def session(place: Place) -> dict[str, Any]:
-    """What the session is, did and cost up to now. None = not known."""
-    vm, now = place.vm, time.time()
-    said: Mapping[str, str] = vms.claims(place.cloud, vm) or {}
-    stages = timeline.parse(said.get("timeline", ""))
-    ready = [stage.end for stage in stages if stage.name == "check" and stage.end is not None]
-    offers = endpoint.parse(said.get("endpoint", ""))
-    limits = vm.limits()
-    return {
-        "session": vm.session,
-        **{key: vm.settings.get(key) for key in SETTINGS},
-        "serve_flags": vm.settings.get("serve_flags"),
-        "mode": offers.mode if offers else vm.settings.get("mode"),
-        "max_model_len": offers.max_model_len if offers else None,
-        "idle_s": limits.idle_s if limits else None,
-        "started_s": round(ready[-1] - vm.created_at, 1) if ready else None,
-        "seconds": round(vm.age_s(now), 1),
-        "usd": vm.cost_usd(now),
-        "timeline": [
-            {"stage": s.name, "start": s.start, "end": s.end, "bytes": s.bytes, "ok": s.ok}
-            for s in stages
-        ],
-        "basis": "",
-    }

@@ -6,10 +6,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
 from mayfly.commands.local import need_local_cloud
+from mayfly.errors import WrongInputError
 from mayfly.project import CHECKOUT
 
 TETHER = CHECKOUT / "local" / "tether.py"
@@ -17,11 +19,14 @@ TETHER = CHECKOUT / "local" / "tether.py"
 GRACE_S = 45
 
 
-def run(*, fast: bool, as_json: bool) -> None:
+def run(*, fast: bool, report: Path | None, as_json: bool) -> None:
     """Tell the story; afterwards no process, no folder and no change in git is left of it."""
     need_local_cloud()
+    if report is not None and not report.absolute().parent.is_dir():
+        raise WrongInputError(f"{report}: there is no such folder.", "Nothing was attempted.")
     place = tempfile.mkdtemp(prefix="mayfly-demo-")
     words = [*(["--fast"] if fast else []), *(["--json"] if as_json else [])]
+    words += ["--report", str(report.absolute())] if report is not None else []
     try:
         status = supervise([sys.executable, "-m", "mayfly.demo", "--place", place, *words])
     finally:

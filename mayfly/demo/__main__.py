@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from typing import Any
 
 from mayfly.demo.stopwatch import Timeline
 from mayfly.demo.story import tell_story
-from mayfly.errors import explained
+from mayfly.errors import FailedError, explained
+from mayfly.project import CHECKOUT
 
 Story = Callable[..., dict[str, Any]]
 
@@ -27,6 +29,7 @@ def main(arguments: list[str] | None = None, story: Story = tell_story) -> int:
     parser.add_argument("--place", type=Path, required=True, help="an empty folder")
     parser.add_argument("--fast", action="store_true")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--report", type=Path, help="a page of the benchmark, written there")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     timeline = Timeline()
@@ -50,6 +53,9 @@ def perform(story: Story, options: argparse.Namespace, timeline: Timeline) -> di
     facts: dict[str, Any] = {}
     try:
         facts = story(fast=options.fast, place=options.place, timeline=timeline)
+        if options.report:
+            with timeline.stage("report"):
+                write_report(facts["benchmark"], options.place, options.report)
     except KeyboardInterrupt:
         error = "interrupted; everything it had started is gone"
     except Exception as failure:
@@ -61,6 +67,16 @@ def perform(story: Story, options: argparse.Namespace, timeline: Timeline) -> di
     stages = [{"name": s.name, "seconds": s.seconds} for s in timeline.stages]
     result = {"ok": not error, "seconds": round(timeline.seconds, 1), "stages": stages, **facts}
     return result | {"error": error} if error else result
+
+
+def write_report(benchmark: dict[str, Any], place: Path, page: Path) -> None:
+    """What a user gets from `mayfly bench --report`. FailedError where it cannot be made."""
+    kept = place / "benchmark.json"
+    kept.write_text(json.dumps(benchmark))
+    command = [sys.executable, str(CHECKOUT / "bench/report.py"), str(kept), "--out", str(page)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise FailedError(f"No report at {page}: {made.stderr.strip()}")
 
 
 def told(result: dict[str, Any], timeline: Timeline) -> str:

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from bench.old_way import rows
 from bench.report import main, named
+from tests.bench.drawn import problems
 from tests.bench.results import phase, result
 from tests.page import crew
 
@@ -34,7 +35,6 @@ SESSION = {
     "basis": "",
 }
 PICTURES = ["latency", "throughput", "cost", "start"]
-LEAST_PX, LEAST_SHAPES = 100, 20
 
 
 @pytest.fixture(scope="module")
@@ -57,20 +57,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = folder / "report.html"
     assert main([*map(str, files), "--out", str(out), "--png", str(folder / "png")]) == 0
     return out
-
-
-def problems(page: Page) -> list[str]:
-    """Pictures that are not there: broken, without a size, or empty."""
-    whole = "i => i.complete && i.naturalWidth > 0"
-    images = [i for i in page.locator("img").all() if not i.evaluate(whole)]
-    found = [f"{image.get_attribute('src')} is broken" for image in images]
-    for figure in page.locator("figure").all():
-        svg, caption = figure.locator("svg"), figure.locator("figcaption").inner_text()
-        box = svg.bounding_box() if svg.count() else None
-        shapes = svg.locator("path, text").count() if svg.count() else 0
-        if not box or min(box["width"], box["height"]) < LEAST_PX or shapes < LEAST_SHAPES:
-            found.append(f"{caption}: {box}, {shapes} shapes")
-    return found
 
 
 def opened(browser: Browser, path: Path, scheme: str = "light") -> tuple[Page, list[str]]:

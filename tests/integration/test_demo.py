@@ -11,8 +11,12 @@ import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import jsonschema
 import pytest
 
+from tests.bench.drawn import problems
+from tests.bench.results import SCHEMA
+from tests.page import crew
 from tests.running import running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,7 +81,7 @@ def test_demo_tells_the_whole_story_when_nothing_goes_wrong(place):
     """From nothing to gone: the one test that no part of mayfly can break unseen."""
     before = git_status()
     began = time.monotonic()
-    with start(place, "--json") as demo:
+    with start(place, "--json", "--report", str(place / "report.html")) as demo:
         out, err = demo.communicate(timeout=FAST_LIMIT_S)
     wall_s = time.monotonic() - began
 
@@ -94,7 +98,20 @@ def test_demo_tells_the_whole_story_when_nothing_goes_wrong(place):
     assert all(c["ok"] for c in result["inference"]["checks"])
     assert result["benchmark"]["errors"] == 0
     assert all(phase["ttft_ms"]["p99"] > 0 for phase in result["benchmark"]["phases"])
+    check_report(place / "report.html", result["benchmark"])
     assert_nothing_left(place, before)
+
+
+def check_report(path: Path, benchmark: dict) -> None:
+    """In a real browser: every picture drawn, the old way's figures held apart from the demo's."""
+    jsonschema.validate(benchmark, SCHEMA)
+    assert benchmark["session"]["usd"] > 0
+    with crew.browsing() as browser:
+        page = browser.new_page()
+        page.goto(path.as_uri())
+        assert page.locator("figure").count() == 4
+        assert problems(page) == []
+        assert "no: a stand-in's pace on this machine, not a GPU's" in page.content()
 
 
 def check_outputs(outputs: dict) -> None:
