@@ -16,6 +16,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import tuning_words as words
+from mayfly import profile
+from mayfly.probe_case import Plan, case_of, predict
 
 RAW = Path(__file__).resolve().parent.parent / "docs/results/raw"
 GPUS = ("h100", "h200")
@@ -25,12 +27,13 @@ BATCHES = (1, 2, 8, 32, 64)
 PREFILLS = (1024, 8192, 32768, 57344, 65536, 110000, 131072)
 CONTEXTS = (8192, 32768, 57344, 65536, 110000, 131072, 250000)
 LAYERS = 61
+MODEL = "kimi-k2.5"
 # What was aimed at: the figure, where a row has it, the value.
 TARGETS: tuple[tuple[str, Callable[["Row"], float | None], float], ...] = (
     ("tok/s of one request alone", lambda row: decode(row, 1, "per_request_tok_s"), 134),
     ("tok/s of each of 8 requests", lambda row: decode(row, 8, "per_request_tok_s"), 119),
     ("tok/s of 64 requests in all", lambda row: decode(row, 64, "total_tok_s"), 4800),
-    ("GiB of KV cache a GPU", lambda row: row["kv_gib"], 3.9),
+    ("GiB of KV cache a GPU, utilisation 0.97", lambda row: cache_gib(row), 3.9),
 )
 
 Row = dict[str, Any]
@@ -48,7 +51,19 @@ def read(gpu: str, raw: Path = RAW) -> list[Row]:
 
 
 def cases(rows: Iterable[Row]) -> list[Row]:
-    return [row for row in rows if "predicted" not in row]
+    """The cases, and the probes of the model that they are about as cases of their own."""
+    found = [row for row in rows if "predicted" not in row]
+    return found + [
+        {"case": probed(row), **row["measured"]}
+        for row in rows
+        if row.get("profile") == MODEL and row["measured"].get("ready_s")
+    ]
+
+
+def probed(row: Row) -> Row:
+    """A probe as a case: the arguments of its plan."""
+    plan = Plan(profile=profile.load(row["profile"]), machine=row["machine"], mode=row["mode"])
+    return {"name": f"probe of {row['profile']}", "llm": dict(case_of(plan).llm)}
 
 
 def settings(row: Row) -> str:
@@ -74,9 +89,13 @@ def decode(row: Row, batch: int, name: str) -> float | None:
     return found[name] if found else None
 
 
+def cache_gib(row: Row) -> float | None:
+    return row["kv_gib"] if row["case"]["llm"]["gpu_memory_utilization"] == 0.97 else None
+
+
 def is_reference(row: Row) -> bool:
-    """As the engine is served, whole and in bf16; the prompt's cache changes no decode step."""
-    return settings(row) in ("", "no prefix caching")
+    """As the engine is served, whole and in bf16: what changes no decode step is left aside."""
+    return settings(row) in ("", "no prefix caching", "utilisation 0.96")
 
 
 def page(by_gpu: dict[str, list[Row]]) -> str:
@@ -193,27 +212,29 @@ def _probes(by_gpu: dict[str, list[Row]]) -> list[str]:
     found = [row for rows in by_gpu.values() for row in rows if "predicted" in row]
     if not found:
         return [*lines, "Not run."]
-    names = ("weights_gib", "kv_gib", "kv_tokens")
     lines += _head(
-        *("profile", "rank", "GPU", "weights GiB", "KV GiB", "KV tokens"),
+        *("profile", "rank", "weights GiB", "KV GiB", "KV tokens", "planned before"),
         *("tok/s at 1", "8", "64", "prefill 8,192", "ready s"),
     )
-    for row in found:
-        measured = row["measured"]
-        memory = [
-            f"{_figure(row['predicted'][name])} / {_figure(measured[name])} "
-            f"({row['difference_percent'][name]:+.1f} %)"
-            for name in names
-        ]
-        rates = [_told(measured, f"decode batch {n}", "per_request_tok_s") for n in (1, 8, 64)]
-        prefill = _told(measured, "prefill 8192", "tok_s")
-        lines.append(
-            _line(
-                *(row["profile"], row["rank"], row["gpu"], *memory, *rates),
-                *(prefill, f"{measured['ready_s']:g}"),
-            )
-        )
-    return lines
+    return lines + [_line(*_probe_cells(row)) for row in found]
+
+
+def _probe_cells(row: Row) -> list[str]:
+    """The plan as it is now on that GPU, beside what the engine found."""
+    measured = row["measured"]
+    plan = Plan(profile=profile.load(row["profile"]), machine=row["machine"], mode=row["mode"])
+    now = predict(plan.profile, plan.setup(), row["planned_gpu_gib"])
+    memory = [_beside(value, measured[name]) for name, value in now.items()]
+    rates = [_told(measured, f"decode batch {n}", "per_request_tok_s") for n in (1, 8, 64)]
+    return [
+        *(row["profile"], row["rank"], *memory, f"{row['predicted']['kv_gib']:g} GiB"),
+        *(*rates, _told(measured, "prefill 8192", "tok_s")),
+        f"{measured['ready_s']:g}" if "ready_s" in measured else NOT_RUN,
+    ]
+
+
+def _beside(planned: float, found: float) -> str:
+    return f"{_figure(planned)} / {_figure(found)} ({100 * (found / planned - 1):+.1f} %)"
 
 
 def _told(measured: Row, key: str, name: str) -> str:

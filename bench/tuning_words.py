@@ -28,7 +28,10 @@ top of the reference's step at 512 tokens. tok/s of one request."""
 
 PROBES = """\
 What `mayfly probe` finds: one rank of each profile with the settings of its plan for mode fast;
-planned / measured (difference)."""
+planned / measured (difference). Planned is by the planner as it is now, which these runs corrected;
+what it said of the KV cache before them stands beside it: it took nvidia-smi's word for the memory
+and the activations of Kimi K2.5 for every model's. The first run of each found no kernel caches;
+where a figure was not run, the time was over."""
 
 NOT_MEASURED = """
 ## Not measured
@@ -49,6 +52,7 @@ def follows(rows: list[dict[str, Any]]) -> list[str]:
         by[name]["prefill 8192"]["tok_s"] for name in ("base", "batched-4096", "batched-8192")
     )
     few, own = by["graphs-few"], by["async"]
+    prefill = by["probe of kimi-k2.5"]["prefill 8192"]
     near, far = (by["long-decode"][f"decode at {n}"]["per_request_tok_s"] for n in (8192, 57344))
     return [
         *("", "## What the flags take from it", ""),
@@ -64,6 +68,9 @@ def follows(rows: list[dict[str, Any]]) -> list[str]:
         "more than two equal runs do. The engine's own stay: the difference decides no context.",
         "- **Asynchronous scheduling** is the engine's default, every log says that it is on: no "
         "flag is needed.",
+        "- **Prefix caching** is the engine's default: a prompt of 8,192 tokens that comes again "
+        f"is answered after {prefill['again_s']:g} s, not {prefill['seconds']:g}. Runs with it "
+        "read a new prompt more slowly than runs without it; why was not looked into.",
         f"- **Context**: one request gets {near:g} tok/s at 8,192 tokens, {far:g} at 57,344.",
         f"- **fp8 cache**: {by['fp8-kv']['kv_tokens']:,.0f} tokens in place of "
         f"{by['base']['kv_tokens']:,.0f}, twice as many in each GiB. Not taken: long talks came "

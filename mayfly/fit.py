@@ -2,8 +2,8 @@
 
     KV cache = utilisation x GPU memory - weights - reserve
 
-The reserve (activations, CUDA graphs) is fitted to vLLM 0.24.0's own reports for one rank of
-Kimi K2.5 on an H100 (docs/results/); expect +-0.3 GiB.
+The reserve (activations, CUDA graphs) is fitted to vLLM 0.24.0's own reports for ranks of three
+models, latent and grouped, dense and of experts, on an H100 (docs/results/); expect +-0.3 GiB.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from mayfly.shape import shape_of
 
 GIB = 2**30
 BLOCK_TOKENS = 16
+BF16_BYTES = 2
 
-# GiB, fitted at hidden size 7168; the per-token part grows with the width of the activations. Of
-# the first figure 0.16 is what the engine loads beyond the arithmetic's weights (71.23 for 71.07).
-RESERVE_GIB = 1.46
-RESERVE_GIB_PER_1024_TOKENS = 0.27
-RESERVE_HIDDEN = 7168
-# Larger decode batches mean more CUDA graphs: 8 sequences are in the base, 64 take this on top.
-GRAPHS_GIB_AT_64 = 0.25
-# Before 0.21 the engine did not charge its estimate of CUDA graphs to the reserve.
+# GiB. Latent attention keeps more: its workspace, and 0.16 that is loaded beyond the arithmetic's
+# weights (71.23 for 71.07).
+RESERVE_GIB, RESERVE_LATENT_GIB = 0.48, 0.35
+# Activations of a prefill step, in bf16 numbers for each token, as multiples of the hidden size:
+# for any model, and for each expert that a token goes to (into it and out of it).
+WIDTHS, WIDTHS_PER_EXPERT = 4.3, 2.0
+# The engine's estimate of its CUDA graphs. Larger decode batches mean more of them.
+GRAPHS_GIB_AT_8, GRAPHS_GIB_AT_64 = 0.18, 0.36
+# Before 0.21 the engine did not charge that estimate to the reserve, and kept less beside it.
 GRAPH_ESTIMATE_SINCE = (0, 21)
-UNCHARGED_GIB = 1.06
+KEPT_SINCE_GIB = 0.49
 DCP_WITH_FP8_SINCE = (0, 32)
 # The latent attention of GPUs before Hopper (TRITON_MLA) keeps partial results by sequence.
 TRITON_MLA_GIB_PER_SEQUENCE = 6.76 / 256
@@ -99,7 +101,8 @@ def fit(
 ) -> Fit:
     """Plan one deployment on `tp` equal GPUs.
 
-    config: a plain hub config.json. gpu_gib: as the driver reports it (an H100 80GB: 79.2 to 79.6).
+    config: a plain hub config.json. gpu_gib: as torch reports it (an H100 80GB: 79.18), which is
+    less than nvidia-smi's (79.65).
     weights_bytes_per_gpu: exact, where a checkpoint's headers were read; computed otherwise.
     Raises FitError for what the engine refuses, ShapeError for a config it cannot read.
     """
@@ -159,16 +162,23 @@ def weights_bytes(shape: Shape, tp: int) -> float:
 
 def reserve_gib(shape: Shape, setup: Setup, engine: str, capability: int = HOPPER) -> float:
     """What the engine keeps free beside weights and cache. capability: CUDA's, 9.0 as 90."""
-    per_1024 = RESERVE_GIB_PER_1024_TOKENS * shape.hidden / RESERVE_HIDDEN
-    graphs = GRAPHS_GIB_AT_64 * max(0, min(setup.seqs, 512) - 8) / 56
+    more = max(0, min(setup.seqs, 512) - 8) / 56
+    graphs = GRAPHS_GIB_AT_8 + more * (GRAPHS_GIB_AT_64 - GRAPHS_GIB_AT_8)
     charged = version(engine) >= GRAPH_ESTIMATE_SINCE
     partial = TRITON_MLA_GIB_PER_SEQUENCE * setup.seqs
     return (
         RESERVE_GIB
-        + per_1024 * setup.batched_tokens / 1024
-        + (graphs if charged else -UNCHARGED_GIB)
+        + (RESERVE_LATENT_GIB if shape.latent else 0.0)
+        + activations_gib(shape, setup.batched_tokens)
+        + (graphs if charged else -KEPT_SINCE_GIB)
         + (partial if shape.latent and capability < HOPPER else 0.0)
     )
+
+
+def activations_gib(shape: Shape, tokens: int) -> float:
+    """What a prefill step of that many tokens takes."""
+    widths = WIDTHS + WIDTHS_PER_EXPERT * shape.experts_per_token
+    return tokens * widths * shape.hidden * BF16_BYTES / GIB
 
 
 def context_in(cache: tuple[CacheLayers, ...], room_bytes: float, setup: Setup) -> int:

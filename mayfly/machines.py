@@ -167,6 +167,12 @@ ALL_ZONES = tuple(sorted({zone for machine in _TYPES for zone in machine.zones})
 REGIONS = tuple(sorted({zone.rpartition("-")[0] for zone in GENERAL_ZONES}))
 
 
+def torch_gib(nvidia_smi_gib: float) -> float:
+    """What torch will say of a GPU, and the engine count by; an unknown GPU's own word."""
+    near = min((gpu.gib for gpu in GPUS.values()), key=lambda gib: abs(gib - nvidia_smi_gib))
+    return near if abs(near - nvidia_smi_gib) < 0.02 * nvidia_smi_gib else nvidia_smi_gib
+
+
 def alone(machine: MachineType) -> tuple[str, ...]:
     """The machines with one GPU of the same kind; () where none is sold."""
     return tuple(one.name for one in _TYPES if one.gpu == machine.gpu and one.gpus == 1)

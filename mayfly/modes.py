@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 
 from mayfly.fit import (
     GIB,
-    RESERVE_GIB_PER_1024_TOKENS,
-    RESERVE_HIDDEN,
     Fit,
     FitError,
     KvType,
     Setup,
+    activations_gib,
     fit_shape,
     fit_stages,
     refuse,
@@ -226,8 +225,7 @@ def _reasons(
         (f"--max-num-seqs={setup.seqs}", "more would cost memory for CUDA graphs and sampling"),
         (
             f"--max-num-batched-tokens={setup.batched_tokens}",
-            "a prefill step; 1,024 more cost "
-            f"{RESERVE_GIB_PER_1024_TOKENS * shape.hidden / RESERVE_HIDDEN:.2f} GiB of context",
+            f"a prefill step; 1,024 more cost {activations_gib(shape, 1024):.2f} GiB of context",
         ),
     ]
     if setup.kv_dtype == "fp8":

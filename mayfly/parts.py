@@ -76,6 +76,7 @@ class Cut:
 class Shape:
     """A whole model, or one pipeline stage of it.
 
+    experts_per_token: how many each token goes to in a layer; 0 for a dense model.
     layers: of the whole model. states: None where no layer has linear attention.
     kv_type: "fp8" where the checkpoint itself asks for an fp8 KV cache, else "".
     """
@@ -85,6 +86,7 @@ class Shape:
     kv_heads: int
     hidden: int
     max_context: int
+    experts_per_token: int
     parts: tuple[Part, ...]
     cache: tuple[CacheLayers, ...]
     states: StateLayers | None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mayfly.errors import WrongInputError
+from mayfly.machines import torch_gib
 from mayfly.probe_case import Case, Plan, beside, case_of, read
 from mayfly.project import CHECKOUT
 
@@ -52,7 +53,7 @@ def gpu_here() -> dict[str, Any]:
     try:
         answer = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
         name, mib = answer.stdout.splitlines()[0].rsplit(",", 1)
-        return {"name": name.strip(), "gib": round(int(mib) / 1024, 2)}
+        return {"name": name.strip(), "gib": round(torch_gib(int(mib) / 1024), 2)}
     except (OSError, subprocess.SubprocessError, IndexError, ValueError):
         raise WrongInputError(
             "No NVIDIA GPU answers here (nvidia-smi): a probe needs one.",

@@ -116,7 +116,7 @@ def predict(profile: Profile, setup: Setup, gpu_gib: float) -> dict[str, float]:
 
 
 def beside(plan: Plan, measured: Mapping[str, Any], gpu: str, gib: float) -> dict[str, Any]:
-    """The engine's figures beside the plan's. gib: of that GPU, where the engine did not say."""
+    """The engine's figures beside the plan's. gib: of that GPU, where torch did not say."""
     setup = plan.setup()
     gpu_gib = measured.get("gpu_gib") or gib
     predicted = predict(plan.profile, setup, gpu_gib)

@@ -33,6 +33,7 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
         kv_heads=text.get("num_key_value_heads", text["num_attention_heads"]),
         hidden=text["hidden_size"],
         max_context=text.get("max_position_embeddings", 0),
+        experts_per_token=_experts_per_token(text),
         parts=(
             *_attention(text, width),
             *shape_linear.parts(text, linear),
@@ -63,6 +64,12 @@ def _cuts(text: Mapping[str, Any], quantization: Mapping[str, Any]) -> tuple[Cut
 
 def _experts(text: Mapping[str, Any]) -> int:
     return _first(text, "n_routed_experts", "num_local_experts", "num_experts")
+
+
+def _experts_per_token(text: Mapping[str, Any]) -> int:
+    if not _experts(text):
+        return 0
+    return _first(text, "num_experts_per_tok", "num_experts_per_token", "experts_per_token")
 
 
 def _expert_columns(text: Mapping[str, Any]) -> int:

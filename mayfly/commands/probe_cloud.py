@@ -20,7 +20,7 @@ from mayfly.ladder.lives import Grant
 from mayfly.ladder.rungs import Place, Rung, rank
 from mayfly.ladder.walk import Ladder
 from mayfly.launch import Launch, StoppedError
-from mayfly.machines import MACHINES, alone
+from mayfly.machines import GPUS, MACHINES, alone
 from mayfly.probe_case import Plan, beside, case_of, read
 from mayfly.problems import NOTHING_DONE
 from mayfly.project import Project, find_project
@@ -167,6 +167,6 @@ def fetch(asked: Asked, cloud: Cloud, outputs: dict[str, Any], bucket: str) -> d
     measured["exit"] = 0 if LAST_FIGURE in measured else 1
     measured["error"] = text[-800:]
     gpu = MACHINES[asked.plan.machine].gpu
-    found = beside(asked.plan, measured, gpu, 0.0)
+    found = beside(asked.plan, measured, gpu, GPUS[gpu].gib)
     where = {"zone": outputs["zone"], "log": f"gs://{bucket}/{name}"}
     return {**found, "engine": asked.plan.profile.engine.vllm, **where}

@@ -1,6 +1,7 @@
 """The page that says what each engine setting does: made from raw results, never typed."""
 
 import json
+import re
 
 import pytest
 
@@ -25,21 +26,20 @@ def measured(tmp_path):
     """The shipped results of one H100 and a line more."""
 
     def add(line):
-        shipped = "2026-11-23-h100-rank"
-        for name in (shipped, "2026-11-24-h100-more"):
+        for name in ("2026-11-23-h100-rank", "2026-11-24-h100-probe"):
             (tmp_path / name).mkdir()
-        for name, text in (
-            (shipped, (tuning.RAW / shipped / "results.jsonl").read_text()),
-            ("2026-11-24-h100-more", json.dumps(line) + "\n"),
-        ):
+            text = (tuning.RAW / name / "results.jsonl").read_text()
             (tmp_path / name / "results.jsonl").write_text(text)
+        (tmp_path / "2026-11-25-h100-more").mkdir()
+        (tmp_path / "2026-11-25-h100-more/results.jsonl").write_text(json.dumps(line) + "\n")
         return tuning.page({gpu: tuning.read(gpu, tmp_path) for gpu in tuning.GPUS})
 
     return add
 
 
 def row_of(page: str, *cells: str) -> str:
-    (row,) = [line for line in page.splitlines() if line.startswith(f"| {' | '.join(cells)} |")]
+    start = f"| {' | '.join(cells)} |"
+    (row,) = [line for line in page.splitlines() if line.startswith(start)]
     return row
 
 
@@ -62,7 +62,7 @@ def test_page_of_tuning_changes_when_a_run_is_added(measured):
     page = measured(line)
 
     assert page != PAGE.read_text().rstrip("\n")
-    assert "122.5 to 150 | base, async, long-decode, next |" in page
+    assert "122.5 to 150 | base, async, long-decode, next, probe of kimi-k2.5 |" in page
     assert "| 150 (149 to 151.5) | not run |" in page
 
 
@@ -78,17 +78,16 @@ def test_page_says_noise_when_long_context_was_measured_without_the_prompts_cach
 
 
 def test_page_sets_a_probes_figures_beside_the_plans_when_one_ran(measured):
-    """Three profiles' plans are held to what the engine found."""
+    """Each profile's plan as it is now is held to what the engine found."""
     line = {
-        **{"profile": "qwen3-4b", "rank": "1 of 1", "gpu": "NVIDIA H100 80GB HBM3"},
-        "predicted": {"weights_gib": 8.0, "kv_gib": 50.0, "kv_tokens": 400_000},
-        "difference_percent": {"weights_gib": 1.0, "kv_gib": -2.0, "kv_tokens": -2.0},
+        **{"profile": "qwen3-4b", "machine": "a3-highgpu-1g", "mode": "fast", "rank": "1 of 1"},
+        **{"planned_gpu_gib": 79.18, "predicted": {"kv_gib": 50.0}},
         "measured": {**ENGINE, "decode batch 8": {"per_request_tok_s": 90.0}},
     }
 
-    row = row_of(measured(line), "qwen3-4b", "1 of 1", "NVIDIA H100 80GB HBM3")
-    assert "50 / 4.1 (-2.0 %)" in row
-    assert "| not run | 90 | not run |" in row
+    row = row_of(measured(line), "qwen3-4b", "1 of 1")
+    assert re.search(r"\| 6[0-9.]+ / 4\.1 \(-9[0-9.]+ %\) \|", row), row
+    assert "| 50 GiB | not run | 90 | not run | not run | 50 |" in row
 
 
 def test_cells_that_nobody_measured_say_so():

@@ -54,7 +54,7 @@ def test_context_is_cut_to_what_surely_fits_when_the_wish_is_too_long():
     cut = chosen("qwen3-4b", "g2-standard-8", "long")
 
     assert not cut.reached
-    assert cut.context == 81_920
+    assert cut.context == 90_112
     assert (cut.fit.kv_tokens - cut.context) * cut.fit.kv_bytes_per_token > 0.3 * 2**30
     assert any("262,144 were wished" in why for _, why in cut.reasons)
 

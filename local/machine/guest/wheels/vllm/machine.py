@@ -12,7 +12,7 @@ from vllm.checkpoint import LoadError, Model
 CONFIG = "/.machine/config.json"
 MODULES = "/run/machine/modules.json"
 GIB = "/usr/local/gib"
-GIB_TOTAL = {"A100": 79.25, "H100": 79.65, "H200": 139.8}
+GIB_TOTAL = {"A100": 79.25, "H100": 79.18, "H200": 139.8}
 KIMI_LAYERS = 61
 KIMI_HEADS = 64
 KIMI_WEIGHTS_GIB = {True: 71.23, False: 71.34}  # with and without --language-model-only
@@ -56,7 +56,7 @@ class Machine:
 
     @property
     def total_gib(self) -> float:
-        return next((size for name, size in GIB_TOTAL.items() if name in self.gpu_model), 79.65)
+        return next((size for name, size in GIB_TOTAL.items() if name in self.gpu_model), 79.18)
 
 
 def fabric_manager_runs() -> bool:
@@ -203,5 +203,5 @@ def available_gib(machine: Machine, model: Model, options: Any) -> float:
     if options.tensor_parallel_size * KIMI_HEADS != 8 * model.text["num_attention_heads"]:
         return 0.0
     batched = options.max_num_batched_tokens or 8192
-    overhead = 1.30 + 0.27 * batched / 1024 + (0.25 if (options.max_num_seqs or 1024) >= 64 else 0)
+    overhead = 0.85 + 0.27 * batched / 1024 + (0.25 if (options.max_num_seqs or 1024) >= 64 else 0)
     return share * machine.total_gib - weights - overhead
