@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from mayfly.cloud import Cloud, connect
 from mayfly.cloud.http import Retry
@@ -13,10 +12,6 @@ from reaper.settings import Settings
 from reaper.tick import Report, tick
 from tests.reaper.google import PROJECT, Google, Serving
 from tests.reaper.world import BUCKET
-
-# Property tests take the time a loaded machine gives them: slow is not wrong.
-settings.register_profile("reaper", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("reaper")
 
 SETTINGS = Settings(project=PROJECT, state_bucket=BUCKET, foundation_stack="foundation")
 
