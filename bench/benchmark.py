@@ -26,6 +26,7 @@ from bench.result import FORMAT
 from bench.stream import Chats
 from bench.table import show
 
+ROUNDS, REQUESTS = 3, 100
 FEW_WORDS, MANY_WORDS = 32, 544
 
 
@@ -35,22 +36,23 @@ def several(text: str) -> list[int]:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    # Without abbreviations: the key must be found in a command line that is kept.
     parser = argparse.ArgumentParser(
-        description="Benchmark an OpenAI-compatible endpoint by streaming."
+        description="Benchmark an OpenAI-compatible endpoint by streaming.", allow_abbrev=False
     )
     endpoint_arguments(parser)
     count = positive(int)
     shape = parser.add_argument_group("the load, one of three shapes")
     add = shape.add_argument
-    add("--rounds", type=count, default=3, help="rounds of --concurrent together (%(default)s)")
+    add("--rounds", type=count, help=f"rounds of --concurrent together ({ROUNDS})")
     add("--concurrent", type=several, help="requests at once, e.g. 1,2,8; alone comes first (2)")
     add("--max-concurrency", type=several, help="or: a new request as soon as one ends, e.g. 8,32")
     add("--rate", type=positive(float), help="or: so many requests a second, whoever waits")
-    add("--arrivals", choices=("fixed", "poisson"), default="fixed", help="with --rate")
-    add("--requests", type=count, default=100, help="how many, not in rounds (%(default)s)")
+    add("--arrivals", choices=("fixed", "poisson"), help="with --rate (fixed)")
+    add("--requests", type=count, help=f"how many, not in rounds ({REQUESTS})")
     add = parser.add_argument_group("the requests").add_argument
     lengths_help = "N, uniform:LOW:HIGH or normal:MEAN:DEVIATION"
-    add("--prompt", default=PROMPT, help="what is asked")
+    add("--prompt", help="what is asked")
     add("--input-tokens", type=lengths, help=f"random prompts instead: {lengths_help}")
     tokens = ("--output-tokens", "--max-tokens")
     add(*tokens, type=lengths, default=lengths("128"), help=f"{lengths_help} (%(default)s)")
@@ -61,24 +63,43 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--rate-source", default="the command line", help="who says so")
     add("--rate-date", default="", help="since when")
     add("--out", type=Path, help="write the result as JSON there too")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if wrong := contradiction(options):
+        parser.error(wrong)
+    return options
+
+
+def contradiction(options: argparse.Namespace) -> str:
+    """What cannot be meant together, or would only be found out after the measurement; or ""."""
+    others = options.max_concurrency or options.rate
+    if others and (options.rounds or options.concurrent):
+        return "rounds of --concurrent are one load, --max-concurrency and --rate are others"
+    if options.requests and not others:
+        return "--requests needs --max-concurrency or --rate"
+    if options.arrivals and not options.rate:
+        return "--arrivals needs --rate"
+    if options.prompt and options.input_tokens:
+        return "--prompt and --input-tokens are different prompts"
+    if options.out and not options.out.absolute().parent.is_dir():
+        return f"--out {options.out}: there is no such folder"
+    return ""
 
 
 def loads(options: argparse.Namespace, model: str) -> Iterator[Load]:
     """One load a phase."""
     same = {
         "model": model,
-        "prompt": "" if options.input_tokens else options.prompt,
+        "prompt": "" if options.input_tokens else options.prompt or PROMPT,
         "input_tokens": options.input_tokens,
         "output_tokens": options.output_tokens,
         "seed": options.seed,
         "rounds": None,
         "rate_per_s": None,
         "arrivals": None,
-        "requests": options.requests,
+        "requests": options.requests or REQUESTS,
     }
     if options.rate:
-        more = {"rate_per_s": options.rate, "arrivals": options.arrivals}
+        more = {"rate_per_s": options.rate, "arrivals": options.arrivals or "fixed"}
         for bound in options.max_concurrency or [None]:
             yield Load(**same | more, shape="arrivals", concurrent=bound)
     elif options.max_concurrency:
@@ -86,7 +107,8 @@ def loads(options: argparse.Namespace, model: str) -> Iterator[Load]:
             yield Load(**same, shape="continuous", concurrent=bound)
     else:
         for together in sorted({1, *(options.concurrent or [2])}):
-            more = {"rounds": options.rounds, "requests": options.rounds * together}
+            rounds = options.rounds or ROUNDS
+            more = {"rounds": rounds, "requests": rounds * together}
             yield Load(**same | more, shape="rounds", concurrent=together)
 
 
@@ -171,6 +193,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"No benchmark of {options.url}: {error}", file=sys.stderr)
         print("Nothing was measured. Is the tunnel up? Run: mayfly connect", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Interrupted: nothing was kept.", file=sys.stderr)
+        return 130
     if options.out:
         options.out.write_text(json.dumps(result, indent=1) + "\n")
     if options.json:

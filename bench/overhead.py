@@ -77,6 +77,8 @@ async def measured(url: str, streams: int, tokens: int) -> dict[str, Any]:
 
 def compared(phase: dict[str, Any], kept: Sequence[tuple[float, Stream]]) -> dict[str, Any]:
     """Milliseconds, and shares of the pace. late_ms: from the server's write to our clock."""
+    if not kept:
+        raise RuntimeError(f"no stream came to its end: {phase['error_messages']}")
     late_ms, theirs_ms, spans_s = [], [], []
     first_sent, last_written, tokens = min(sent_at for sent_at, _ in kept), 0.0, 0
     for sent_at, stream in kept:

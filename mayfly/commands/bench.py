@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,7 @@ from mayfly.project import CHECKOUT
 from mayfly.talk import tell
 
 BENCH = CHECKOUT / "bench"
+INTERRUPTED = 130
 OWN = ("--out", "--url", "--key", "--json", "--usd-per-hour", "--rate-source", "--rate-date")
 
 
@@ -32,38 +35,61 @@ class Wanted:
 
 
 def run(wanted: Wanted, *, as_json: bool) -> int:
-    """0 when every request succeeded, 1 when some failed: the result is kept all the same.
+    """0 when every request succeeded, 1 when some failed: the result is kept all the same; 130
+    when it was interrupted.
 
     FailedError where the endpoint does not do what clients need: nothing is measured then.
     """
     check(wanted)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            kept = Path(folder, "result.json")
+            code = measure(wanted, kept, quiet=as_json)
+            return keep(wanted, kept, as_json=as_json) or code
+    except KeyboardInterrupt:
+        tell("Interrupted: nothing was kept. The session goes on until it is idle.")
+        return INTERRUPTED
+
+
+def measure(wanted: Wanted, kept: Path, *, quiet: bool) -> int:
+    """Test and benchmark over a tunnel; the benchmark's exit status. kept: where the result goes.
+
+    quiet: what they say goes to stderr, since stdout is the result's alone.
+    """
     place, local_port = serving(wanted.session, wanted.port)
-    with opened(place, local_port) as tunnel, tempfile.TemporaryDirectory() as folder:
+    with opened(place, local_port) as tunnel:
         found = facts(place.cloud, place.vm, tunnel, True)
-        kept = wanted.out or Path(folder, "result.json")
-        environment = {"OPENAI_BASE_URL": found["base_url"], "OPENAI_API_KEY": found["api_key"]}
-        # With --json, stdout is the result's alone.
-        quiet = {"env": os.environ | environment, "stdout": sys.stderr if as_json else None}
-        if program("test_inference.py", thinking_words(place.vm), **quiet):
+        endpoint = {"OPENAI_BASE_URL": found["base_url"], "OPENAI_API_KEY": found["api_key"]}
+        how = {"env": os.environ | endpoint, "stdout": sys.stderr if quiet else None}
+        if program("test_inference.py", thinking_words(place.vm), **how):
             raise FailedError(
                 f"The endpoint of {place.vm.session} does not do what clients need (above).",
                 "Nothing was measured; the session runs on and costs money until it is idle.",
                 f"Try: mayfly logs {place.vm.session}",
             )
-        code = program(
-            "benchmark.py", [*rate_words(place.vm), *wanted.words, "--out", str(kept)], **quiet
-        )
-        if not kept.is_file():
-            return code or 1
-        result = json.loads(kept.read_text()) | {"session": session_facts(place.cloud, place.vm)}
-        kept.write_text(json.dumps(result, indent=1) + "\n")
-        if as_json:
-            print(json.dumps(result, indent=2))
-        if wanted.report:
-            program("report.py", [str(kept), "--out", str(wanted.report)], stdout=sys.stderr)
+        words = [*rate_words(place.vm), *wanted.words, "--out", str(kept)]
+        code = program("benchmark.py", words, **how)
+        if kept.is_file():
+            result = json.loads(kept.read_text())
+            result["session"] = session_facts(place.cloud, place.vm)
+            kept.write_text(json.dumps(result, indent=1) + "\n")
+        return code
+
+
+def keep(wanted: Wanted, kept: Path, *, as_json: bool) -> int:
+    """Print, copy and show the result, where there is one; the report's exit status."""
+    if not kept.is_file():
+        return 0
+    if as_json:
+        print(kept.read_text(), end="")
     if wanted.out:
+        shutil.copyfile(kept, wanted.out)
         tell(f"Kept: {wanted.out}")
-    return code
+    if wanted.report:
+        words = [str(kept), "--out", str(wanted.report)]
+        return program("report.py", words, stdout=sys.stderr)
+    return 0
 
 
 def check(wanted: Wanted) -> None:

@@ -198,6 +198,27 @@ def test_benchmark_refuses_a_count_when_it_is_not_above_zero(value, capsys):
 
 
 @pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--rounds", "2", "--max-concurrency", "4"], "rounds of --concurrent are one load"),
+        (["--concurrent", "2", "--rate", "4"], "rounds of --concurrent are one load"),
+        (["--requests", "9"], "--requests needs --max-concurrency or --rate"),
+        (["--arrivals", "poisson"], "--arrivals needs --rate"),
+        (["--prompt", "hi", "--input-tokens", "9"], "different prompts"),
+        (["--out", "nowhere/r.json"], "there is no such folder"),
+        (["--ke", "sk-abbreviated"], "unrecognized arguments: --ke"),
+    ],
+)
+def test_benchmark_refuses_what_cannot_be_meant_together(words, message, capsys):
+    """A flag that is silently ignored is a load that nobody asked for."""
+    with pytest.raises(SystemExit) as end:
+        benchmark.main(words)
+
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("values", "percent", "expected"),
     [([7], 99, 7), ([1, 2, 3, 4], 50, 2.5), ([4, 1], 90, 3.7), (range(101), 99, 99)],
 )
