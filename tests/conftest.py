@@ -57,7 +57,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is there by now stays: to look for garbage later takes milliseconds then."""
+    find_garbage()
+
+
+def find_garbage() -> None:
+    """What is still there afterwards stays: the next look does not come by it again."""
     gc.collect()
     gc.freeze()
 
@@ -71,7 +75,7 @@ def _leaks() -> Iterator[None]:
     """
     before = _variables()
     yield
-    gc.collect()
+    find_garbage()
     after = _variables()
     changed = sorted(n for n in before | after if before.get(n) != after.get(n))
     for name in changed:
