@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mayfly import names, pricing
+from mayfly import idle, names, pricing
 from mayfly.cloud import Cloud, connect
 from mayfly.commands.up_ground import Ground, project_key, survey
 from mayfly.commands.up_walk import walk
@@ -55,6 +55,7 @@ def run(asked: Asked) -> dict[str, Any]:
     tell(f"- {line(asked, found)}")
     confirm("Go on?", yes=asked.yes, undone=NOTHING_DONE, what="this")
     launch = hands(asked, ground)
+    leave_alone(launch)
     try:
         walk(launch, Ladder(rungs=found, retry_for_s=0))
     except FailedError as error:
@@ -84,6 +85,19 @@ def own_config(project: Project, session: str) -> dict[str, Any]:
             "Try: mayfly probe PROFILE --cloud --session another-name",
         )
     return written
+
+
+def leave_alone(launch: Launch) -> None:
+    """RefusedError where the stack has a VM: what a failed probe takes away must be its own.
+
+    A stack's file says nothing here: the VM may be a colleague's, of a stack of the same name.
+    """
+    if any(vm.status not in idle.GONE for vm in launch.all()):
+        raise RefusedError(
+            f"Stack {launch.session!r} has a VM already.",
+            f"{NOTHING_DONE} {launch.left()}",
+            f"Try: mayfly probe PROFILE --cloud --session {launch.session}-2",
+        )
 
 
 def places(asked: Asked, ground: Ground) -> tuple[Rung, ...]:

@@ -5,10 +5,13 @@ from types import SimpleNamespace
 import pytest
 
 from mayfly import profile
+from mayfly.cloud import connect
 from mayfly.cloud.storage import Blob
 from mayfly.commands import probe, probe_cloud, up_wanted
 from mayfly.errors import FailedError, RefusedError, WrongInputError
 from mayfly.probe_case import Plan
+from tests.desk.google import PROJECT, Google
+from tests.desk.pulumi_stub import STATE
 
 LOG = """Model loading took 71.23 GiB memory
 Available KV cache memory: 3.10 GiB
@@ -64,6 +67,28 @@ def test_probe_leaves_a_stack_alone_when_it_is_another_layers(keys):
     """`--session dev` must not take away the session that somebody uses."""
     with pytest.raises(WrongInputError, match="is not a probe's"):
         probe_cloud.own_config(project(**keys), "dev")
+
+
+def test_probe_leaves_a_vm_alone_when_its_stack_has_one(google: Google, checkout, pulumi, asked):
+    """A colleague's probe has the same usual name, and no file here: joined, it would be taken for
+    ours, and destroyed where it fails."""
+    google.add_vm("probe", state_bucket=STATE)
+
+    with pytest.raises(RefusedError, match="'probe' has a VM already") as refused:
+        probe_cloud.run(asked)
+
+    assert "mayfly-probe (1000) is in us-central1-a, RUNNING, at 26" in refused.value.meaning
+    changing = ("up", "destroy", "config", "import", "refresh")
+    assert [line for line in pulumi.lines if line.startswith(changing)] == []
+
+
+def test_probe_goes_on_when_the_vm_of_its_stack_has_ended(google: Google, asked):
+    """What an earlier probe left is the walk's to take away."""
+    number = google.add_vm("probe", state_bucket=STATE)
+    google.instances[number]["status"] = "TERMINATED"
+    stands = SimpleNamespace(engine=None, cloud=connect(PROJECT), outputs={"state_bucket": STATE})
+
+    probe_cloud.leave_alone(probe_cloud.hands(asked, stands))
 
 
 def test_up_leaves_a_stack_alone_when_it_is_a_probes():
