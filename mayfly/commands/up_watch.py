@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from mayfly import vms
 from mayfly.cloud import CloudError
 from mayfly.commands.up_rank import ranking
-from mayfly.commands.up_walk import walk
+from mayfly.commands.up_walk import check_wanted, walk
 from mayfly.errors import FailedError, RefusedError
 from mayfly.ladder.lives import Again, Grant, Life, Over, Sight, Stay, after, elsewhere
 from mayfly.ladder.rungs import Place, Question
@@ -149,7 +149,11 @@ def costs(launch: Launch) -> bool:
 
 
 def again(vigil: Vigil, launch: Launch, step: Again) -> list[Attempt]:
-    """Bring the session up in another place, within what is left of its time and money."""
+    """Bring the session up in another place, within what is left of its time and money.
+
+    What the stack holds is taken away first: not any more where another has brought it up since.
+    """
+    check_wanted(launch, vigil.watch)
     money = "" if step.budget_usd is None else f" and {step.budget_usd:.2f} USD"
     tell(
         f"Google took {launch.vm_name}; bringing it up again within the {step.hours:.1f} h{money} "

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -181,7 +182,7 @@ def test_watch_ends_and_leaves_the_session_as_it_is(
 class Cut:
     """A launch over a line that is down, until it has been tried so often."""
 
-    vm_name = "mayfly-dev"
+    session, vm_name = "dev", "mayfly-dev"
 
     def __init__(self, until: int) -> None:
         self.until, self.tries = until, 0
@@ -196,6 +197,12 @@ class Cut:
         raise CloudError(0, "unreachable", "compute: no answer")
 
 
+def vigil(*renewed: bool) -> SimpleNamespace:
+    """One whose watch says so, each time that it is asked."""
+    answers = iter(renewed)
+    return SimpleNamespace(watch=SimpleNamespace(renewed=lambda: next(answers)))
+
+
 @pytest.mark.parametrize(("until", "tries", "ends"), [(3, 3, "It went on."), (99, 4, "no answer")])
 def test_watch_tries_again_when_the_line_is_down_and_nothing_is_known(
     monkeypatch, until, tries, ends
@@ -205,6 +212,19 @@ def test_watch_tries_again_when_the_line_is_down_and_nothing_is_known(
     launch = Cut(until)
 
     with pytest.raises(FailedError, match=ends):
-        up_watch.persistently(None, launch, Again(1.0, None))
+        up_watch.persistently(vigil(True, True, True, True), launch, Again(1.0, None))
 
     assert launch.tries == tries
+
+
+def test_watch_destroys_nothing_more_when_another_brought_the_session_up(monkeypatch):
+    """Between two tries a colleague may end it and bring it up: the next try would destroy a VM
+    that somebody uses."""
+    monkeypatch.setattr(up_watch, "FIRST_PAUSE_S", 0.0)
+    launch = Cut(99)
+    launch.left = lambda: "It runs."
+
+    with pytest.raises(StoppedError, match="or watches it now"):
+        up_watch.persistently(vigil(True, False), launch, Again(1.0, None))
+
+    assert launch.tries == 1
