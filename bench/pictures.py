@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from bench.result import load_of
 from mayfly.break_even import Api
@@ -68,9 +69,10 @@ def latencies(runs: Runs) -> Figure:
                 values = sorted(v for v in ordered(phase, key) if v is not None)
                 if not values:
                     continue
-                shares = [100 * (i + 1) / len(values) for i in range(len(values))]
+                shares = [100 * i / len(values) for i in range(len(values) + 1)]
                 style = {"color": colour(number), "linestyle": STYLES[line % len(STYLES)]}
-                axes.plot(values, shares, label=f"{who}: {load_of(phase)}", **style)
+                label_of = f"{who}: {load_of(phase)}"
+                axes.step([values[0], *values], shares, where="post", label=label_of, **style)
         axes.set_xlabel(label)
         axes.set_ylabel("% of requests" if key != "itl_quantiles_ms" else "% of events")
         axes.set_xlim(left=0)
@@ -98,6 +100,7 @@ def throughput(runs: Runs) -> Figure:
         axes.set_ylabel(label)
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend(figure, total)
     return figure
 
@@ -115,7 +118,7 @@ def cost(runs: Runs, api: Api) -> Figure | None:
             continue
         full = best["usd_per_m_output_tokens"]
         share, style = full / api.usd_out, {"color": colour(number)}
-        label = f"{who}, {load_of(best)}: pays from {share:.0%}" if share <= 1 else f"{who}: never"
+        label = f"{who}, {load_of(best)}: pays from {share:.0%}" if share <= 1 else f"{who}: dearer"
         axes.plot([100 * s for s in shares], [full / s for s in shares], label=label, **style)
         if share <= 1:
             axes.plot([100 * share], [api.usd_out], marker="o", markersize=9, **style)

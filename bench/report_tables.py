@@ -85,7 +85,9 @@ def starts(runs: Runs) -> Table:
 
 def size(stage: Mapping[str, Any]) -> str:
     found = stage.get("bytes")
-    return f"{found / 1e9:,.2f} GB" if found else NONE
+    if not found:
+        return NONE
+    return f"{found / 1e9:,.2f} GB" if found >= 1e9 else f"{found / 1e6:,.1f} MB"
 
 
 def costs(runs: Runs) -> Table:

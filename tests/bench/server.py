@@ -17,8 +17,9 @@ class Behaviour:
     """ttft_s, gap_s: the pace. per_chunk: tokens. faults: one a chat request, "" for none.
 
     shapeless: answers without what the protocol promises. absent: paths that it does not have.
-    dead_at: requests for so many tokens are answered 500. limit: of context, in words; what is
-    over it is cut off silently where `cuts`. thinking: the field in which it thinks aloud.
+    dead_at: requests for so many tokens are answered 500; stalls_at: not before `released`.
+    limit: of context, in words; what is over it is cut off silently where `cuts`. thinking: the
+    field in which it thinks aloud.
     """
 
     ttft_s: float = 0.02
@@ -29,6 +30,8 @@ class Behaviour:
     shapeless: bool = False
     absent: tuple[str, ...] = ()
     dead_at: int = 0
+    stalls_at: int = 0
+    released: threading.Event = field(default_factory=threading.Event)
     limit: int = 8192
     cuts: bool = False
     thinking: str = ""
@@ -99,6 +102,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         with self.behaviour.lock:
             self.behaviour.bodies.append(body)
+        if body["max_tokens"] == self.behaviour.stalls_at:
+            self.behaviour.released.wait(60)
+            return
         fault = self.behaviour.next_fault()
         if fault == "500" or body["max_tokens"] == self.behaviour.dead_at:
             self.answer(500, {"error": {"message": "engine dead", "code": 500}})
@@ -152,11 +158,15 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"data: [DONE]\n\n")
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # five, the default, makes the sixth of a burst wait a second
+
+
 @contextmanager
 def serving(behaviour: Behaviour) -> Iterator[str]:
     """The base URL of a server with this behaviour."""
     handler = type("Paced", (Handler,), {"behaviour": behaviour})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:

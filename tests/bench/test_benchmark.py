@@ -105,7 +105,7 @@ def test_benchmark_never_repeats_a_prompt_when_it_runs_twice(capsys):
 
 def test_benchmark_keeps_its_bound_when_requests_follow_each_other(capsys):
     """The load of `vllm bench serve --max-concurrency`: always so many under way, never more."""
-    pace = Behaviour(ttft_s=0.02, gap_s=0.002)
+    pace = Behaviour(ttft_s=0.2, gap_s=0)
     with serving(pace) as url:
         words = ("--max-concurrency", "3", "--requests", "12", "--max-tokens", "5")
         _, figures, _ = run(url, capsys, *words)
@@ -119,7 +119,7 @@ def test_benchmark_keeps_its_bound_when_requests_follow_each_other(capsys):
 
 def test_benchmark_waits_for_none_when_requests_arrive_at_a_rate(capsys):
     """Who waits for a slow server before asking again measures a load that users do not make."""
-    pace = Behaviour(ttft_s=0.5, gap_s=0)
+    pace = Behaviour(ttft_s=1, gap_s=0)
     with serving(pace) as url:
         words = ("--rate", "50", "--requests", "8", "--max-tokens", "2")
         code, figures, _ = run(url, capsys, *words)

@@ -1,6 +1,8 @@
 """`mayfly bench`: test and benchmark over a tunnel of its own, kept with what the session is."""
 
 import json
+import signal
+import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -10,10 +12,13 @@ import jsonschema
 import pytest
 
 from mayfly import cli
+from mayfly.tunnel import free_port, is_free
 from tests.bench.results import SCHEMA, phase, result
 from tests.bench.server import KEY, Behaviour, serving
 from tests.desk.google import PROJECT, Google, stamp
 from tests.page.scene import GCLOUD
+from tests.running import running
+from tests.waiting import wait_until
 
 SECRET = f"projects/{PROJECT}/secrets/k"
 QUICK = ("--", "--rounds", "1", "--concurrent", "1,2", "--max-tokens", "4", "--warmup", "0")
@@ -115,6 +120,28 @@ def test_bench_exits_1_and_keeps_the_result_when_requests_fail(session, checkout
     jsonschema.validate(kept, SCHEMA)
     assert kept["errors"] == 3
     assert "2 x HTTP 500" in capfd.readouterr().err
+
+
+def test_bench_leaves_nothing_when_it_is_terminated(session, checkout: Path):
+    """A closed terminal ends it in the middle; a tunnel left behind would hold the port."""
+    pace = Behaviour(gap_s=0, stalls_at=999)
+    session(pace)
+    port = str(free_port(21_000))
+    words = ["-m", "mayfly.cli", "bench", "dev", "--port", port, "--out", "run.json", "--"]
+    with running(
+        [sys.executable, *words, "--rounds", "1", "--concurrent", "1", "--max-tokens", "999"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as child:
+        wait_until(lambda: any(b["max_tokens"] == 999 for b in pace.bodies), 60)
+        child.send_signal(signal.SIGTERM)
+        said = child.communicate(timeout=60)[1]
+    pace.released.set()
+
+    assert child.returncode == 130
+    assert "Interrupted: nothing was kept. The session goes on until it is idle." in said
+    assert not (checkout / "run.json").exists()
+    assert is_free(int(port))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mayfly import cli
 from mayfly.demo.__main__ import main
 from mayfly.demo.crew import Crew
 from mayfly.demo.evidence import ClaimError, claim
@@ -199,6 +200,12 @@ def test_demo_tells_the_end_when_people_read(tmp_path, capsys):
     assert "would have cost $0.90" in out
     assert "1: 120, 2: 118" in out
     assert "in all" in out
+
+
+def test_demo_exits_2_before_it_begins_when_the_report_has_no_place(capsys):
+    """Three minutes of story for a page that cannot be written are three minutes too many."""
+    assert cli.main(["demo", "--report", "nowhere/page.html"]) == 2
+    assert "nowhere/page.html: there is no such folder." in capsys.readouterr().err
 
 
 FAKE = """
