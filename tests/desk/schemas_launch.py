@@ -64,7 +64,7 @@ MODE = {
     ),
 }
 ASKED = {
-    **dict.fromkeys(("profile", "model", "machine", "gpus", "engine"), TEXT),
+    **dict.fromkeys(("profile", "model", "machine", "gpus", "engine", "weights_from"), TEXT),
     "nodes": COUNT,
     "mode": {"enum": ["fast", "long"]},
     "reasons": every(TEXT),
