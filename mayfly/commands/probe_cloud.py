@@ -67,10 +67,11 @@ def run(asked: Asked) -> dict[str, Any]:
             "What was started for it is gone; nothing is billed any more.",
             "Why is above.",
         ) from None
-    outputs = engine.outputs(asked.session)
-    figures = fetch(asked, cloud, outputs, str(ground.outputs["cache_bucket"]))
-    launch.end()  # its VM has ended already
-    return figures
+    try:
+        outputs = engine.outputs(asked.session)
+        return fetch(asked, cloud, outputs, str(ground.outputs["cache_bucket"]))
+    finally:
+        launch.end()  # its VM has ended already; the stack goes, too
 
 
 def own_config(project: Project, session: str) -> dict[str, Any]:
