@@ -13,7 +13,7 @@ from mayfly.errors import RefusedError, WrongInputError, explained
 from mayfly.fit import KvType
 from mayfly.machines import GPU_MACHINES, MACHINES, MachineType
 from mayfly.modes import MODES, Limits, Wish
-from mayfly.plan import every_fit, plan
+from mayfly.plan import plan
 from mayfly.plan_ask import DEFAULT_HOURS, DEFAULT_MODE, Ask
 from mayfly.pricing import Rate, utc_today
 from mayfly.problems import NOTHING_DONE, one_of
@@ -271,47 +271,3 @@ def bar(requests: int, most: int) -> int:
 
 def short(tokens: int) -> str:
     return f"{tokens // 1024}K" if tokens % 1024 == 0 else str(tokens)
-
-
-def run_all(*, as_json: bool) -> None:
-    """Every profile on every machine, a table a mode; as Markdown for docs/results/fits.md."""
-    loaded = {name: profile.load(name) for name in profile.names()}
-    rows = {mode: every_fit(loaded, mode) for mode in MODES}
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    print(markdown(rows))
-
-
-def markdown(rows: dict[str, list[dict[str, Any]]]) -> str:
-    """docs/results/fits.md, whole."""
-    lines = ["# Every profile planned on every machine", "", INTRODUCTION]
-    for mode, found in rows.items():
-        lines += ["", f"## Mode {mode}", "", *fit_table(found)]
-    return "\n".join(lines)
-
-
-INTRODUCTION = """\
-Made by `mayfly plan --all`; a test holds this page to it. All of it is arithmetic (+-0.3 GiB) with
-the flags that the profile would be served with; no row is a run. GiB are a GPU's."""
-
-
-def fit_table(found: list[dict[str, Any]]) -> list[str]:
-    lines = [
-        "| profile | machine | context | requests | weights GiB | KV GiB | KV tokens | TP | DCP |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in found:
-        if row["fits"]:
-            lines.append(
-                f"| {row['profile']} | {row['machine']} | {row['max_context']:,} "
-                f"| {row['max_requests']} | {row['weights_gib_per_gpu']:.2f} "
-                f"| {row['kv_gib_per_gpu']:.2f} | {row['kv_tokens']:,} "
-                f"| {row['tensor_parallel']} | {row['context_parallel']} |"
-            )
-        else:
-            more = f"; {row['nodes']} of them hold it" if row["nodes"] else ""
-            lines.append(
-                f"| {row['profile']} | {row['machine']} | no: {row['reason']}{more} |" + " |" * 6
-            )
-    return lines

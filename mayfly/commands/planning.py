@@ -53,10 +53,10 @@ def plan(
 ) -> None:
     """Will it fit, with which flags, at what price: before any money is spent."""
     from mayfly.commands import plan as command
+    from mayfly.commands import plan_all
 
     if everything:
-        command.run_all(as_json=as_json)
-        return
+        return plan_all.run(as_json=as_json)
     wanted = command.Wanted(
         profile=profile,
         machine=machine,
@@ -74,7 +74,7 @@ def plan(
         checkpoint=checkpoint,
         live=live,
     )
-    command.run(wanted, as_json=as_json)
+    return command.run(wanted, as_json=as_json)
 
 
 @profile_app.command("new")

@@ -7,6 +7,7 @@ import pytest
 
 from mayfly import profile
 from mayfly.commands import plan as command
+from mayfly.commands import plan_all
 from mayfly.measured import find
 from mayfly.modes import MODES, Limits
 from mayfly.plan import plan
@@ -168,7 +169,7 @@ def test_plan_says_how_many_machines_when_none_holds_the_model():
 
 def test_page_of_all_fits_is_what_the_command_prints(capsys):
     """A page that drifts from the planner promises machines that do not hold."""
-    command.run_all(as_json=False)
+    plan_all.run(as_json=False)
 
     assert capsys.readouterr().out == PAGE.read_text()
 
@@ -177,19 +178,28 @@ def test_page_of_all_fits_joins_no_modes():
     """One table a mode: the full context of one must not stand beside figures of the other."""
     fast, _, long = PAGE.read_text().partition("## Mode long")
 
-    assert fast.count("| profile |") == long.count("| profile |") == 1
+    assert fast.count("| profile |") == long.count("| profile |") == 2
     assert "262,144" not in fast
     assert "262,144" in long
 
 
 def test_every_fit_as_data_holds_each_profile_on_each_machine(capsys):
     """Nobody is left out of the table."""
-    command.run_all(as_json=True)
+    plan_all.run(as_json=True)
     rows = json.loads(capsys.readouterr().out)
 
     for mode in MODES:
         assert {row["profile"] for row in rows[mode]} == set(profile.names())
         assert len(rows[mode]) == len(profile.names()) * len({r["machine"] for r in rows[mode]})
+
+
+def test_page_of_all_fits_shows_context_against_concurrency_by_mode():
+    """Each mode's table by itself: more requests of a short context, fewer of a long one."""
+    page = PAGE.read_text()
+    fast, long = (page.index(f"### Mode {mode}: {plan_all.FRONTIER}") for mode in MODES)
+
+    assert "| kimi-k2.5 | a3-highgpu-8g | 11 | 5 | 2 | 1 |" in page[fast:long]
+    assert "| kimi-k2.5 | a3-highgpu-8g | 8 | 8 | 8 | 8 | 6 | 3 | 1 |" in page[long:]
 
 
 def test_picture_has_longer_bars_when_more_requests_fit():
