@@ -96,6 +96,7 @@ def facts(row: Measured, rate: pricing.Rate, api: Api) -> dict[str, Any]:
         "rate_date": rate.date,
         "api_usd_per_m_in": api.usd_in,
         "api_usd_per_m_out": api.usd_out,
+        "api_source": api.source,
         "basis": row.basis,
         "points": [break_even.as_dict(point) for point in found],
     }
@@ -120,7 +121,7 @@ def show(told: dict[str, Any], row: Measured, rate: pricing.Rate, api: Api) -> N
         Text(
             f"{told['profile']} on {told['machine']} in {told['zone']}: {rate.usd_per_h:.2f} USD/h "
             f"({rate.source}, {rate.date}), against ${api.usd_in:g} in, ${api.usd_out:g} out for a "
-            "million tokens."
+            f"million tokens ({api.source})."
         )
     )
     console.print(table)

@@ -49,11 +49,11 @@ def serving(session: str, port: str) -> tuple[remote.Place, int]:
         vms.check_session_name(session)
     wanted = wished_port(port)
     place = remote.find(session)
+    wait_serving(place.cloud, place.vm)
     usual = default_port(place.vm.session)
-    local_port = wanted or free_port(usual)
+    local_port = wanted or free_port(usual)  # last: a start takes minutes
     if not port and local_port != usual:
         tell(f"Port {usual} is in use; taking {local_port}.")
-    wait_serving(place.cloud, place.vm)
     return place, local_port
 
 

@@ -67,7 +67,7 @@ def cells(row: Row) -> tuple[str, ...]:
         row["zone"],
         minutes(row["age_s"]),
         speed(row),
-        "?" if row["ends_at"] is None else f"in {minutes(until_s(row['ends_at']))}",
+        ends(row) or "?",
         "?" if row["hourly_usd"] is None else f"{row['hourly_usd']:.2f}",
         meter(row),
     )
@@ -76,6 +76,13 @@ def cells(row: Row) -> tuple[str, ...]:
 def until_s(stamped: str) -> float:
     """Seconds from now to an RFC 3339 time; 0 if it is over."""
     return max(0.0, vms.seconds(stamped) - time.time())
+
+
+def ends(row: Row) -> str:
+    """ "in 12 min"; "" where it is not known. In a start each sign of life moves the end on."""
+    if row["verdict"] == "starting" or row["ends_at"] is None:
+        return ""
+    return f"in {minutes(until_s(row['ends_at']))}"
 
 
 def speed(row: Row) -> str:
@@ -118,6 +125,6 @@ def line(row: Row) -> str:
         words.append(f"{speed(row)} tokens/s")
     if row["timeline"] and row["phase"] != "serving":
         words.append(stage(row["timeline"][-1]))
-    if row["ends_at"] is not None:
-        words.append(f"ends in {minutes(until_s(row['ends_at']))}")
+    if ends(row):
+        words.append(f"ends {ends(row)}")
     return ", ".join([*words, meter(row)])

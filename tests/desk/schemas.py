@@ -109,7 +109,7 @@ COST = whole(
     },
 )
 BREAK_EVEN = whole(
-    **dict.fromkeys(("profile", "machine", "zone", "rate_source", "basis"), TEXT),
+    **dict.fromkeys(("profile", "machine", "zone", "rate_source", "api_source", "basis"), TEXT),
     **dict.fromkeys(("usd_per_hour", "api_usd_per_m_in", "api_usd_per_m_out"), NUMBER),
     rate_date=DAY,
     points=every(

@@ -66,6 +66,7 @@ MODE = {
 ASKED = {
     **dict.fromkeys(("profile", "model", "machine", "gpus", "engine", "weights_from"), TEXT),
     "nodes": COUNT,
+    "weights_from": TEXT,
     "mode": {"enum": ["fast", "long"]},
     "reasons": every(TEXT),
 }
@@ -204,3 +205,13 @@ DEMO = {
         "rest_calls": COUNT,
     },
 }
+COMPARED = whole(
+    a=TEXT,
+    b=TEXT,
+    differences=every(
+        whole(
+            **dict.fromkeys(("load", "figure", "verdict"), TEXT),
+            **{key: {"type": "number"} for key in ("a", "b", "low", "high")},
+        )
+    ),
+)

@@ -27,6 +27,7 @@ SESSION = (
     ["exec", "--", "true"],
     ["cp", ":x", "y"],
     ["ssh-config", "--yes"],
+    ["bench", "run"],
 )
 """Those that mean one session, and find it by themselves where there is only one."""
 READING = (["status"], ["status", "--json"], ["cost"], ["cost", "--json"], ["cost", "--csv"])
@@ -48,7 +49,10 @@ SAYS_IT_ITSELF = {
     "doctor": "test_doctor.py: one finding, and the rest is not known",
     "plan": "test_plan.py: with --live it goes by the table, and says so",
 }
-ASKS_NO_GOOGLE = {"demo", "local up", "local down", "probe", "profile check", "profile new"}
+ASKS_NO_GOOGLE = {
+    *("demo", "local up", "local down"),  # they bring their own
+    *("probe", "profile check", "profile new", "bench compare", "bench report"),
+}
 
 
 @pytest.fixture
@@ -143,7 +147,7 @@ def test_command_says_that_there_is_none_when_there_is_none(words, google: Googl
 def test_command_names_the_session_when_it_is_not_there(words, google: Google, desk, capfd):
     """A typo, or one that ended an hour ago."""
     google.add_vm("dev")
-    named = {"keep": [*words, "nigth"], "cp": ["cp", "nigth:x", "y"]}
+    named = {name: [*words, "nigth"] for name in ("keep", "bench")} | {"cp": ["cp", "nigth:x", "y"]}
     given = named.get(words[0]) or [words[0], "nigth", *words[1:]]
 
     assert cli.main(given) == 2
@@ -162,6 +166,7 @@ BEING_REAPED = {
     "exec": 1,
     "cp": 1,
     "ssh-config": 1,
+    "bench": 1,
     "status": 0,
     "cost": 0,
     "down": 0,

@@ -47,6 +47,7 @@ def test_break_even_tells_rate_and_speed_with_their_sources(capsys):
     assert "an upper bound" in shown
     assert [point["requests"] for point in told["points"]] == [1, 8, 32, 64]
     assert "against $2 in, $12 out" in shown
+    assert "no vendor's list was read" in shown
 
 
 def test_break_even_counts_with_the_price_that_is_given(capsys):
@@ -55,7 +56,9 @@ def test_break_even_counts_with_the_price_that_is_given(capsys):
 
     assert cli.main(words) == 0
 
-    cheap = json.loads(capsys.readouterr().out)["points"][-1]
+    told = json.loads(capsys.readouterr().out)
+    assert told["api_source"] == "as given on the command line"
+    cheap = told["points"][-1]
     assert cheap["api_usd_per_h"] == pytest.approx(4985.6 * 3600 / 1e6 * 3, abs=0.01)
 
 

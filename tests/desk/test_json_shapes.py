@@ -14,6 +14,7 @@ import pytest
 from local.rest.quotas import Quotas
 from local.rest.world import World
 from mayfly import cli
+from tests.bench.results import phase, result
 from tests.conftest import ROOT
 from tests.desk import schemas, schemas_launch, tree
 from tests.desk.google import Google
@@ -38,6 +39,7 @@ SAYS = [
     ("profile check", ["--json"], 0, schemas_launch.PROFILE_CHECK),
     ("cost", ["--break-even", "--json"], 0, schemas.BREAK_EVEN),
     ("doctor", ["--log", "vm.log", "--json"], 3, schemas_launch.DOCTOR_LOG),
+    ("bench compare", ["a.json", "b.json", "--json"], 0, schemas_launch.COMPARED),
     ("quota list", ["--json"], 0, schemas_launch.QUOTA_LIST),
     ("quota check", [*HERE, *A100], 0, schemas_launch.QUOTA_CHECK),
     ("quota check", [*HERE], 3, schemas_launch.QUOTA_CHECK),
@@ -56,11 +58,12 @@ GROUNDS = {
     "up": "launchable",
 }
 HELD_ELSEWHERE = {
-    "connect": ("tests/desk/test_connect.py", "schemas.CONNECT"),
-    "demo": ("tests/desk/test_demo_parts.py", "schemas_launch.DEMO"),
-    "probe": ("tests/bench/test_probe.py", "schemas_launch.PROBE"),
-    "status --watch": ("tests/desk/test_status.py", "schemas.WATCH"),
-    "doctor without a log": ("tests/desk/test_doctor.py", "schemas_launch.DOCTOR"),
+    "connect": ("tests/desk/test_connect.py", "check(schemas.CONNECT, "),
+    "demo": ("tests/desk/test_demo_parts.py", "check(schemas_launch.DEMO, "),
+    "probe": ("tests/bench/test_probe.py", "check(schemas_launch.PROBE, "),
+    "bench run": ("tests/desk/test_bench.py", "validate(json.loads(capfd.readouterr().out), "),
+    "status --watch": ("tests/desk/test_status.py", "check(schemas.WATCH, "),
+    "doctor without a log": ("tests/desk/test_doctor.py", "check(schemas_launch.DOCTOR, "),
 }
 
 
@@ -96,6 +99,8 @@ def launchable(seeded: Google, checkout: Path, pulumi: Pulumi) -> None:
 )
 def test_json_has_its_shape(command, words, code, schema, checkout: Path, request, capfd):
     """Every key is there, known or null, and no other comes and goes."""
+    for name in "ab":
+        (checkout / f"{name}.json").write_text(json.dumps(result(phase())))
     (checkout / "vm.log").write_text("E: Could not get lock /var/lib/dpkg/lock-frontend\n")
     request.getfixturevalue(GROUNDS.get(command, "checkout"))
 
@@ -110,8 +115,8 @@ def test_every_command_with_json_has_a_shape_and_is_held_to_it():
     wanted = {name for name, options in tree.commands().items() if "--json" in options}
 
     assert wanted <= held
-    for file, schema in HELD_ELSEWHERE.values():
-        assert f"check({schema}," in (ROOT / file).read_text(), file
+    for file, how in HELD_ELSEWHERE.values():
+        assert how in (ROOT / file).read_text(), file
 
 
 @pytest.mark.parametrize("change", [{"fits": "yes"}, {"unheard_of": 1}, {"rate_date": "June"}])

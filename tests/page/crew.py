@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,10 +88,12 @@ class Stage:
 
 
 @contextmanager
-def staged(folder: Path, vllm_port: int) -> Iterator[Stage]:
+def staged(
+    folder: Path, vllm_port: int, set_up: Callable[[Google], None] = scene.set_up
+) -> Iterator[Stage]:
     """The scene with `mayfly dashboard` before it; its tunnels lead to a vLLM on this port."""
     google = Google()
-    scene.set_up(google)
+    set_up(google)
     (folder / "Pulumi.yaml").write_text("name: mayfly\nruntime: python\n")
     # A port of its own: tests beside this one connect too, and all begin at the usual one.
     port = free_port()

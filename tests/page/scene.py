@@ -19,6 +19,12 @@ STAGES = (
     ("check", 688, 731, None),
 )
 
+RATED = {
+    "state_bucket": STATE,
+    "rate_source": "cloud.google.com/spot-vms/pricing",
+    "rate_date": "2026-11-02",
+}
+
 # Listens where ssh would and hands each connection on to the endpoint.
 GCLOUD = """#!{python}
 import socket, sys, threading
@@ -47,27 +53,13 @@ def set_up(google: Google) -> None:
         age_s=1800,
         served_model="kimi-k2.5",
         api_key_secret=KEY_SECRET,
-        state_bucket=STATE,
-        rate_source="cloud.google.com/spot-vms/pricing",
-        rate_date="2026-11-02",
+        **RATED,
         started_by="ann",
     )
     google.serving("dev", idle_s=300)
-    began = time.time() - 1800
     google.say(
         "dev",
-        timeline=json.dumps(
-            [
-                {
-                    "stage": name,
-                    "start": stamp(began + start),
-                    "end": stamp(began + end),
-                    "bytes": size,
-                    "ok": True,
-                }
-                for name, start, end, size in STAGES
-            ]
-        ),
+        timeline=started(1800, STAGES[-1][2]),
         endpoint=json.dumps({"mode": "long", "max_model_len": 262144, "served_model": "kimi-k2.5"}),
         load=json.dumps({"tok_s": 118.5, "running": 2, "waiting": 0}),
         look=json.dumps({"active": "a request was served", "unknown": ""}),
@@ -81,6 +73,60 @@ def set_up(google: Google) -> None:
         ]
     ):
         write(google, str(90 + n), session, hours, why)
+
+
+def started(age_s: float, reached_s: float, failed: str = "") -> str:
+    """The claim `timeline` of a start that is so old and came so far."""
+    began = time.time() - age_s
+    stages = [
+        {
+            "stage": name,
+            "start": stamp(began + start),
+            "end": stamp(began + end) if end <= reached_s else None,
+            "bytes": size if end <= reached_s else None,
+            "ok": name != failed if end <= reached_s else None,
+        }
+        for name, start, end, size in STAGES
+        if start <= reached_s
+    ]
+    return json.dumps(stages)
+
+
+def set_up_states(google: Google) -> None:
+    """A machine in each state that a page can meet, named after it; "kept" is held by a lease."""
+    now = time.time()
+    beat = {"heartbeat": stamp(now)}
+    google.add_vm("new", age_s=20, **RATED)
+    google.add_vm("starting", age_s=300, **RATED)
+    google.say(
+        "starting",
+        phase="weights",
+        message="21 of 64 shards",
+        timeline=started(300, 300),
+        **beat,
+    )
+    google.add_vm("serving", age_s=1800, served_model="kimi-k2.5", **RATED)
+    google.serving("serving", idle_s=300)
+    google.add_vm("kept", age_s=1800, **RATED)
+    google.serving("kept", idle_s=300)
+    lease = {"until": stamp(now + 7200), "by": "ann", "vm_id": "1003"}
+    google.objects[STATE, "leases/kept"] = json.dumps(lease).encode()
+    google.add_vm("failed", age_s=900, **RATED)
+    google.say(
+        "failed",
+        phase="failed",
+        message="stage weights failed: wrong sha256 twice",
+        timeline=started(900, 402, "weights"),
+        **beat,
+    )
+    taken = google.add_vm("preempted", age_s=4000, **RATED)
+    google.serving("preempted", idle_s=10)
+    google.instances[taken]["status"] = "STOPPING"
+    over = google.add_vm("ended", age_s=4000, **RATED)
+    google.say("ended", phase="ended", message="idle for 20 min")
+    google.instances[over] |= {"status": "TERMINATED", "lastStopTimestamp": stamp(now - 60)}
+    google.add_vm("seed", layer="seed", age_s=300, **RATED | {"rate_date": "2026-06-01"})
+    google.say("seed", phase="seeding", message="312 of 595 GB", **beat)
 
 
 def write(google: Google, number: str, session: str, hours: float, why: tuple[str, str]) -> None:

@@ -9,13 +9,13 @@ from playwright.sync_api import Page, expect
 
 from startup.probes import Metrics
 from tests.machine import vllm_server
+from tests.page import walk
 from tests.page.crew import Stage
 from tests.page.scene import LEASE
+from tests.page.sound import assert_sound
 from tests.waiting import wait_until
 
 SEEN = 60_000
-LONG = f'{"la " * 8000}that is all. What of "that is all"?'
-"""The stand-in gives the sentence back: some 20 seconds of tokens."""
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +105,7 @@ def test_end_destroys_the_session_and_says_so(own_page: Page, own_stage: Stage):
     assert "destroy --yes --refresh --skip-preview --stack dev" in own_stage.pulumi_calls()
     own_stage.google.instances.clear()
     expect(own_page.locator("#empty")).to_be_visible()
-    expect(own_page.locator("#empty")).to_have_text("Nothing runs. No machine costs money.")
+    expect(own_page.locator("#empty")).to_contain_text("Nothing runs. No machine costs money.")
 
 
 def test_chat_streams_an_answer_with_its_reasoning_folded(page: Page):
@@ -125,7 +125,7 @@ def test_chat_streams_an_answer_with_its_reasoning_folded(page: Page):
 
 def test_stop_ends_the_answer_at_the_endpoint_too(page: Page, vllm: vllm_server.Server):
     """Tokens that nobody will read are paid for, and hold the session awake."""
-    say(page, LONG)
+    say(page, walk.LONG)
     wait_until(lambda: vllm.metric("vllm:num_requests_running") > 0, 30)
 
     button(page, "Stop").click()
@@ -200,11 +200,6 @@ def test_page_has_nothing_that_assistive_technology_stumbles_over(page: Page, sc
     assert_sound(page)
     page.keyboard.press("Escape")
     assert_sound(page)
-
-
-def assert_sound(page: Page) -> None:
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
 
 
 def test_axe_turns_red_when_a_label_is_missing_and_a_text_is_pale(page: Page):

@@ -14,6 +14,7 @@ export function draw(figure, speeds, now) {
   figure.querySelector(".line").setAttribute("d", `M${points.join("L")}`);
   figure.querySelector(".area").setAttribute("d", `M0,${HEIGHT}L${points.join("L")}L${WIDTH},${HEIGHT}Z`);
   const minutes = Math.max(1, Math.round((now - began) / 60));
+  figure.querySelector(".from").textContent = `${minutes} min ago`;
   figure.querySelector("figcaption").textContent =
     `Tokens a second over ${minutes} min: ${count(speeds.at(-1)[1])} now, ${count(most)} at most`;
 }

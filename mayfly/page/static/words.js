@@ -12,6 +12,8 @@ export function span(s) {
 
 export const usd = (value) => (value === null ? "?" : `$${value.toFixed(2)}`);
 
+export const gb = (bytes) => (bytes < 1e9 ? `${(bytes / 1e6).toFixed(0)} MB` : `${(bytes / 1e9).toFixed(bytes < 1e10 ? 1 : 0)} GB`);
+
 export const count = (value) => Math.round(value).toLocaleString("en");
 
 export function clock(stamp) {
