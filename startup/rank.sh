@@ -11,12 +11,14 @@ wait_until_it_ended() {
   while systemctl is-active --quiet "$unit"; do sleep 1; done
 }
 
-# Whatever became of it: figures that were measured before an end are figures.
+# Whatever became of it: figures that were measured before an end are figures. A node may not
+# overwrite: where only the answer to a first try was lost, the others are refused.
 keep_log() {
   local number uri
   number="$(python3 -c 'from startup import cloud; print(cloud.who_and_when()[0])')"
   uri="gs://$MAYFLY_CACHE_BUCKET/probes/$number/engine.log"
-  retry 3 5 gs cp "$vllm_log" "$uri" </dev/null || fail "could not create $uri; see $log_dir/$stage.log"
+  retry 3 5 gs cp "$vllm_log" "$uri" </dev/null || cloud get "$uri" >/dev/null ||
+    fail "could not create $uri; see $log_dir/$stage.log"
 }
 
 main() {

@@ -187,7 +187,8 @@ def is_kimi(model: Model) -> bool:
 def weights_gib(machine: Machine, model: Model, options: Any) -> float:
     """Per GPU: as measured for the Kimi shape, half of what may be used for any other."""
     if is_kimi(model):
-        return KIMI_WEIGHTS_GIB[bool(options.language_model_only)]
+        text_only = bool(options.language_model_only) or "text_config" not in model.config
+        return KIMI_WEIGHTS_GIB[text_only]
     return float((options.gpu_memory_utilization or 0.92) * machine.total_gib / 2)
 
 
