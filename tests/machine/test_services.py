@@ -87,6 +87,28 @@ def test_service_that_ignores_term_is_killed_after_its_stop_timeout(run):
     assert found[3].exit == 1  # the whole group is gone
 
 
+def test_service_does_not_come_up_when_it_is_stopped_in_its_start(run):
+    """A machine that is told to halt while it boots would take as long as its units may."""
+    body = [
+        "ExecStartPre=/bin/sh -c 'trap \"exit 0\" TERM; touch /run/begun; sleep 600 & wait'",
+        "ExecStart=/bin/sleep 600",
+        "ExecStop=/bin/touch /run/asked",
+    ]
+    commands = [
+        unit("early", body),
+        "systemctl start early & until [ -e /run/begun ]; do sleep 0.1; done; systemctl stop early",
+        "systemctl show early -p ActiveState -p Result; ls /run/asked",
+        "journalctl -u early -o cat | grep -c Started",
+    ]
+
+    found = run(commands)
+
+    assert found[1].exit == 0
+    assert found[2].text.splitlines()[:2] == ["ActiveState=inactive", "Result=success"]
+    assert "No such file" in found[2].text
+    assert found[3].text == "0"
+
+
 def test_dynamic_user_can_write_only_where_it_is_granted(run):
     """The engine must not be able to change its weights or the system."""
     name = ".mayfly-probe"  # /tmp/x may be anything: checkouts lie below /tmp, too

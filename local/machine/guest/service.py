@@ -84,9 +84,9 @@ class Service:
         if state.active != "deactivating":
             self._resolve("canceled")
             self.host.note(self.unit, f"Stopping {self.description}...")
-            self._sequence(
-                "ExecStop", self.unit.values("Service", "ExecStop"), lambda _: self._terminate()
-            )
+            # What never came up is not asked to stop.
+            began = self.unit.values("Service", "ExecStop") if state.active == "active" else []
+            self._sequence("ExecStop", began, lambda _: self._terminate())
         return None
 
     def reset(self) -> None:
@@ -243,6 +243,7 @@ class Service:
 
     def _terminate(self) -> None:
         """Kill by KillMode, wait, kill for good, clear up."""
+        self._generation += 1  # what its start would have run next
         self._set("deactivating", "stop-sigterm")
         number = getattr(signal, self.unit.value("KillSignal", "SIGTERM"))
         mode = self.unit.value("KillMode", "control-group")
