@@ -10,7 +10,7 @@ from typing import Any, cast
 from mayfly import checkpoint as checkpoints
 from mayfly import plan_price, profile, several
 from mayfly.errors import RefusedError, WrongInputError, explained
-from mayfly.fit import KvType
+from mayfly.fit import FitError, KvType
 from mayfly.machines import GPU_MACHINES, MACHINES, MachineType
 from mayfly.modes import MODES, Limits, Wish
 from mayfly.plan import plan
@@ -138,7 +138,16 @@ def exact(wanted: Wanted, loaded: profile.Profile, machine: MachineType) -> floa
             "Nothing was planned.",
             "Name a model's folder, or its gs:// address in the bucket.",
         )
-    return checkpoints.weights_bytes_per_gpu(shards, loaded.shape, wanted.tp or machine.gpus)
+    tp = wanted.tp or ranks(loaded, machine)
+    return checkpoints.weights_bytes_per_gpu(shards, loaded.shape, tp)
+
+
+def ranks(loaded: profile.Profile, machine: MachineType) -> int:
+    """Over how many of its GPUs the planner cuts a model: not each can be cut over all."""
+    try:
+        return loaded.choose(machine.name, DEFAULT_MODE).setup.tp
+    except FitError:
+        return machine.gpus
 
 
 def shards_of(where: str) -> list[checkpoints.Shard]:

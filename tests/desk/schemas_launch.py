@@ -177,16 +177,18 @@ QUOTA_CHECK = whole(
 )
 
 FIGURES = whole(weights_gib=NUMBER, kv_gib=NUMBER, kv_tokens=COUNT)
-PROBE = whole(
+PROBED = {
     **dict.fromkeys(("profile", "model", "machine", "rank", "leaves_out", "gpu"), TEXT),
     **dict.fromkeys(("planned_engine", "engine"), TEXT),
     **dict.fromkeys(("gpu_gib", "planned_gpu_gib"), NUMBER),
-    mode={"enum": ["fast", "long"]},
-    predicted=FIGURES,
-    measured={"type": "object"},  # whatever the engine's log told
-    difference_percent=each({"type": "number"}),
-    exit={"type": ["integer", "string"]},
-)
+    "mode": {"enum": ["fast", "long"]},
+    "predicted": FIGURES,
+    "measured": {"type": "object"},  # whatever the engine's log told
+    "difference_percent": each({"type": "number"}),
+    "exit": {"type": ["integer", "string"]},
+}
+PROBE = whole(**PROBED)
+PROBE_CLOUD = whole(**PROBED, zone=TEXT, log=TEXT)
 DEMO = {
     "type": "object",
     "required": ["ok", "seconds", "stages"],

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import jsonschema
 import pytest
 
 from mayfly import profile
@@ -10,6 +11,7 @@ from mayfly.cloud.storage import Blob
 from mayfly.commands import probe, probe_cloud, up_wanted
 from mayfly.errors import FailedError, RefusedError, WrongInputError
 from mayfly.probe_case import Plan
+from tests.desk import schemas_launch
 from tests.desk.google import PROJECT, Google
 from tests.desk.pulumi_stub import STATE
 
@@ -103,6 +105,7 @@ def test_probe_sets_the_logs_figures_beside_the_plans_when_it_is_fetched(asked):
 
     found = probe_cloud.fetch(asked, cloud(text), OUTPUTS, "p-mayfly-cache")
 
+    jsonschema.validate(found, schemas_launch.PROBE_CLOUD)
     assert (found["exit"], found["gpu_gib"], found["zone"]) == (0, 79.18, "us-central1-a")
     assert found["difference_percent"]["kv_tokens"] == pytest.approx(-3.8, abs=0.3)
     assert (asked.out / "kimi-k2.5-fast-tp8.log").read_text() == text

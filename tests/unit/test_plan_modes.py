@@ -2,12 +2,16 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 
+from mayfly import profile
+from mayfly.commands.plan import ranks
 from mayfly.fit import FitError
 from mayfly.machines import MACHINES
 from mayfly.modes import FEWEST_SEQS, Limits, Target, Wish, choose, frontier
+from mayfly.parts import Cut
 from mayfly.shape import shape_of
 from tests.conftest import ROOT
 
@@ -68,6 +72,15 @@ def test_planner_leaves_gpus_idle_when_the_model_cannot_be_cut_over_all():
 
     assert found.setup.tp == 4
     assert "4 stay idle, the model cannot be cut over all 8" in found.reasons[0][1]
+
+
+def test_exact_weights_are_counted_over_as_many_ranks_as_the_model_is_cut_over():
+    """Half the GPUs hold twice as much each: counted over all of them it would seem to fit."""
+    loaded = profile.load("qwen3-4b")
+    twelve = replace(loaded.shape, cuts=(Cut(name="attention heads", size=12),))
+
+    assert ranks(replace(loaded, shape=twelve), MACHINES["a3-highgpu-8g"]) == 4
+    assert ranks(profile.load("kimi-k2.5"), MACHINES["a3-highgpu-1g"]) == 1
 
 
 def test_block_quantised_experts_are_cut_at_a_blocks_edge_only():
