@@ -8,6 +8,7 @@ import pytest
 from bench.overhead import BOUND_STREAMS, compared, page, problems
 from bench.overhead import main as overhead
 from bench.stream import Stream
+from tests.conftest import ROOT
 
 GAP_S = 0.01
 
@@ -61,3 +62,13 @@ def test_paced_server_streams_and_stamps_its_tokens(tmp_path, capsys):
     assert [r["streams"] for r in found["rows"]] == [1, 64, 256]
     assert all(r["errors"] == 0 and r["late_ms"]["mean"] > 0 for r in found["rows"])
     assert (tmp_path / "bench-overhead.md").read_text() == page(found)
+
+
+def test_published_page_is_made_from_its_raw_file_and_keeps_the_bound():
+    """What people read must be what was measured."""
+    results = ROOT / "docs/results"
+    raw = max((results / "raw").glob("*-bench-overhead.json"))
+    found = json.loads(raw.read_text())
+
+    assert (results / "bench-overhead.md").read_text() == page(found)
+    assert found["problems"] == []

@@ -12,10 +12,11 @@ import jsonschema
 import pytest
 
 from mayfly import cli
-from mayfly.tunnel import free_port, is_free
+from mayfly.tunnel import is_free
 from tests.bench.results import SCHEMA, phase, result
 from tests.bench.server import KEY, Behaviour, serving
 from tests.desk.google import PROJECT, Google, stamp
+from tests.machine.vllm_server import free_port
 from tests.page.scene import GCLOUD
 from tests.running import running
 from tests.waiting import wait_until
@@ -51,6 +52,11 @@ def session(google: Google, checkout, stub):
         yield start
 
 
+def bench(*words: str) -> int:
+    """`mayfly bench` on a port of its own: other tests use the usual one at the same time."""
+    return cli.main(["bench", "--port", str(free_port()), *words])
+
+
 def timeline(began: float) -> str:
     spans = (("weights", 0, 100, 10**9), ("check", 100, 110, None))
     stages = [
@@ -71,7 +77,7 @@ def test_bench_keeps_a_result_with_what_the_session_is(session, checkout: Path, 
     session(Behaviour(gap_s=0))
     words = ["--out", "run.json", "--report", "run.html"]
 
-    assert cli.main(["bench", "dev", *words, *QUICK]) == 0
+    assert bench("dev", *words, *QUICK) == 0
 
     out, err = capfd.readouterr()
     kept = json.loads((checkout / "run.json").read_text())
@@ -94,7 +100,7 @@ def test_bench_prints_the_result_alone_when_asked_for_json(session, capfd):
     """Scripts read stdout; the test's lines must not be in it."""
     session(Behaviour(gap_s=0))
 
-    assert cli.main(["bench", "--json", *QUICK]) == 0
+    assert bench("--json", *QUICK) == 0
     jsonschema.validate(json.loads(capfd.readouterr().out), SCHEMA)
 
 
@@ -102,7 +108,7 @@ def test_bench_measures_nothing_when_the_endpoint_is_open(session, checkout: Pat
     """Speed is not the first thing to know of an endpoint that anybody can use."""
     session(Behaviour(gap_s=0, open_paths=("/invocations",)))
 
-    assert cli.main(["bench", "dev", "--out", "run.json", *QUICK]) == 1
+    assert bench("dev", "--out", "run.json", *QUICK) == 1
 
     out, err = capfd.readouterr()
     assert "/invocations is open" in out
@@ -114,7 +120,7 @@ def test_bench_exits_1_and_keeps_the_result_when_requests_fail(session, checkout
     """A failed request is a finding, not a reason to forget the others."""
     session(Behaviour(gap_s=0, dead_at=4))
 
-    assert cli.main(["bench", "dev", "--out", "run.json", *QUICK]) == 1
+    assert bench("dev", "--out", "run.json", *QUICK) == 1
 
     kept = json.loads((checkout / "run.json").read_text())
     jsonschema.validate(kept, SCHEMA)
@@ -126,7 +132,7 @@ def test_bench_leaves_nothing_when_it_is_terminated(session, checkout: Path):
     """A closed terminal ends it in the middle; a tunnel left behind would hold the port."""
     pace = Behaviour(gap_s=0, stalls_at=999)
     session(pace)
-    port = str(free_port(21_000))
+    port = str(free_port())
     words = ["-m", "mayfly.cli", "bench", "dev", "--port", port, "--out", "run.json", "--"]
     with running(
         [sys.executable, *words, "--rounds", "1", "--concurrent", "1", "--max-tokens", "999"],
