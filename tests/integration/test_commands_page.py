@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from local.cloud import LocalCloud, Options
 from mayfly import names
@@ -24,6 +25,7 @@ from mayfly.cloud import Cloud, connect
 from mayfly.demo.workshop import make_project
 from tests.conftest import ROOT
 from tests.desk import schemas
+from tests.page import crew, walk
 from tests.provider.engine import find_engine
 from tests.waiting import wait_until
 
@@ -42,10 +44,11 @@ class Row:
     stays: bool = False
 
 
+UP = "mayfly up kimi-k2.5 --yes"
 ROWS = {
     "mayfly plan kimi-k2.5": Row("mode fast \\(chosen\\)"),
     "mayfly quota check kimi-k2.5": Row("us-central1"),
-    "mayfly up kimi-k2.5 --yes": Row("dev serves kimi-k2.5 in .*\nNext: mayfly connect dev"),
+    UP: Row("dev serves kimi-k2.5 in .*\nNext: mayfly connect dev"),
     "mayfly seed kimi-k2.5": Row("The weights of kimi-k2.5 are in the bucket"),
     "mayfly status": Row("serving"),
     "mayfly status --watch": Row("dev, serving, ", stays=True),
@@ -61,6 +64,7 @@ ROWS = {
     "python bench/benchmark.py --rounds 3 --concurrent 2": Row("tokens/s"),
     "mayfly idle dev": Row("It ends .* if nothing happens"),
     "mayfly keep 30m dev": Row("dev is kept until"),
+    "mayfly dashboard": Row(r"http://127\.0\.0\.1:\d+/#token=\S+", stays=True),
     "mayfly down dev --yes": Row("dev is gone \\(ran "),
     "mayfly down --all --yes": Row("is gone|There is no session"),
     "mayfly cost": Row("VMs; what still runs: mayfly status"),
@@ -102,17 +106,26 @@ class Desk:
     def run(self, command: str, row: Row) -> str:
         """What it says; held to its row, and to an end without failure."""
         with self.start(command) as child:
-            if not row.stays:
-                said, _ = child.communicate(timeout=LIMIT_S)
-            else:
-                said = until(child, row.says)
-                if command.startswith("mayfly connect"):
-                    self.use(said)
-                child.send_signal(signal.SIGINT)
-                said += child.communicate(timeout=60)[0]
+            try:
+                said = self.lead(child, command, row)
+            except BaseException:
+                child.kill()  # or leaving would wait for one that stays
+                raise
         assert child.returncode == 0, f"{command}\n{said[-3000:]}"
         assert re.search(row.says, said), f"{command}\n{said[-3000:]}"
         return said
+
+    def lead(self, child: "subprocess.Popen[str]", command: str, row: Row) -> str:
+        """All that it says: to its end, or, where it stays, until Ctrl-C."""
+        if not row.stays:
+            return child.communicate(timeout=LIMIT_S)[0]
+        said = until(child, row.says)
+        if command.startswith("mayfly connect"):
+            self.use(said)
+        if command == "mayfly dashboard":
+            self.see(said)
+        child.send_signal(signal.SIGINT)
+        return said + child.communicate(timeout=60)[0]
 
     def reap(self) -> None:
         """One look of the reaper: it writes the books of what is gone."""
@@ -127,6 +140,16 @@ class Desk:
         for command, row in ROWS.items():
             if command.startswith("python "):
                 self.run(command, row)
+
+    def see(self, said: str) -> None:
+        """What a user does with the page, in a real browser: all that it offers, to the end of dev,
+        which is brought up again for the rows below."""
+        expect.set_options(timeout=LIMIT_S * 1000)
+        with crew.browsing() as browser, crew.visiting(browser) as visitor:
+            page = visitor.new_page()
+            page.goto(next(word for word in said.split() if "#token=" in word))
+            walk.walk(page, "dev")
+        self.run(UP, ROWS[UP])
 
 
 def until(child: "subprocess.Popen[str]", pattern: str) -> str:
