@@ -251,6 +251,18 @@ def test_status_lists_seeds_and_sessions_when_several_run(google: Google, checko
     }
 
 
+def test_status_counts_nothing_down_when_a_session_starts(google: Google, checkout, capsys):
+    """Each sign of life moves the end on: "in 5 min" would stand there for a quarter of an hour."""
+    google.add_vm("dev", age_s=400)
+    google.say("dev", phase="weights", heartbeat=stamp(time.time()))
+
+    assert cli.main(["status"]) == 0
+
+    out = " ".join(capsys.readouterr().out.split())
+    assert "starting (weights), 23 min left for it" in out
+    assert "in 5 min" not in out
+
+
 def test_status_shows_unknown_as_unknown_when_the_settings_cannot_be_read(
     google: Google, checkout, capsys
 ):
