@@ -1,7 +1,7 @@
 """`mayfly down`: destroy sessions now, and say what they cost."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from mayfly import idle, names, ssh_config, vms
 from mayfly.cloud import Cloud, CloudError, connect
@@ -22,7 +22,8 @@ def run(session: str, *, all_sessions: bool, yes: bool) -> None:
     project = find_project()
     # Before Pulumi, which tries to reach its bucket for minutes and answers in fifty lines.
     cloud = connect(project.google_project())
-    running = {vm.session: vm for vm in vms.all_of_ours(cloud)}
+    there = vms.all_of_ours(cloud)
+    running = {vm.session: vm for vm in there}
     engine = Engine(project)
     found = chosen(engine, project, session)
     if found:
@@ -32,8 +33,7 @@ def run(session: str, *, all_sessions: bool, yes: bool) -> None:
     for stack in found:
         end_watch(cloud, project, stack)
     destroy_each(engine, found, running)
-    if all_sessions:
-        check_lost(vm for name, vm in running.items() if name not in found)
+    check_lost(cloud, [vm for vm in there if all_sessions or vm.session in found])
     if not found:
         tell("There is no session; nothing costs money.")
 
@@ -110,12 +110,26 @@ def destroy_each(engine: Engine, stacks: list[str], running: dict[str, vms.Vm]) 
         )
 
 
-def check_lost(left: Iterable[vms.Vm]) -> None:
-    """FailedError where a machine of ours runs on: a lost state must not read as nothing at all."""
-    lost = [f"{vm.name} ({vm.zone})" for vm in left if vm.status not in idle.GONE]
+def check_lost(cloud: Cloud, ended: Sequence[vms.Vm]) -> None:
+    """FailedError where one of these runs on: a VM outside every state must not read as gone."""
+    if not ended:
+        return
+    try:
+        lives = {vm.id for vm in vms.all_of_ours(cloud) if vm.status not in idle.GONE}
+    except CloudError as error:
+        raise FailedError(
+            f"Whether {', '.join(map(place, ended))} is gone was not to be seen: {error.message}",
+            "What the stacks held was destroyed; a VM outside them would go on costing money.",
+            "Try: mayfly status",
+        ) from error
+    lost = [place(vm) for vm in ended if vm.id in lives]
     if lost:
         raise FailedError(
             f"In no stack that is here, and still there: {', '.join(lost)}.",
             "They cost money until the reaper ends them, idle or at their deadline.",
             "Try: mayfly doctor   (which says whose they are, and how to end them)",
         )
+
+
+def place(vm: vms.Vm) -> str:
+    return f"{vm.name} ({vm.zone})"

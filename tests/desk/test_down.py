@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
-from mayfly import cli, names, ssh_config
+from mayfly import cli, names, ssh_config, vms
+from mayfly.cloud import CloudError
 from tests.desk.google import Google
 
 STUB = """#!{python}
-import json, os, sys
+import json, os, sys, urllib.request
 log = os.environ["STUB_LOG"]
 with open(log, "a") as f: f.write(" ".join(sys.argv[1:]) + chr(10))
 layers = json.loads(os.environ["STUB_STACKS"])
@@ -23,12 +24,17 @@ elif sys.argv[1:3] == ["stack", "export"]:
     print(json.dumps({{"deployment": {{"resources": [vm] if layer else []}}}}))
 elif sys.argv[1] == "destroy" and sys.argv[-1] == os.environ.get("STUB_FAILS"):
     sys.exit("error: it would not go")
+elif sys.argv[1] == "destroy":
+    vm = os.environ["GOOGLE_COMPUTE_CUSTOM_ENDPOINT"] + "projects/p/zones/z/instances/"
+    for number in json.loads(os.environ.get("STUB_HOLDS", "{{}}")).get(sys.argv[-1], []):
+        urllib.request.urlopen(urllib.request.Request(vm + number, method="DELETE"))
 """
 
 
 @pytest.fixture
 def pulumi(stub, tmp_path):
-    """A pulumi that keeps what it was asked; pulumi({stack: layer}) sets its stacks."""
+    """A pulumi that keeps what it was asked; pulumi(stack=layer) sets its stacks, and
+    pulumi.hold(stack=[numbers]) which VMs their states hold."""
     stub("pulumi", STUB.format(python=sys.executable))
     log = tmp_path / "pulumi.log"
     os.environ["STUB_LOG"] = str(log)
@@ -40,14 +46,18 @@ def pulumi(stub, tmp_path):
         lines = log.read_text().splitlines() if log.exists() else []
         return [line.split()[-1] for line in lines if line.startswith("destroy --yes --refresh")]
 
-    set_stacks.destroyed = destroyed
+    def hold(**stacks: list[str]) -> None:
+        os.environ["STUB_HOLDS"] = json.dumps(stacks)
+
+    set_stacks.destroyed, set_stacks.hold = destroyed, hold
     return set_stacks
 
 
 def test_down_destroys_the_session_and_tells_its_cost(google: Google, checkout, pulumi, capfd):
     """The bill is known best at the moment it stops growing."""
-    google.add_vm("dev", age_s=1800)
+    number = google.add_vm("dev", age_s=1800)
     pulumi(dev="session", foundation="")
+    pulumi.hold(dev=[number])
 
     assert cli.main(["down", "dev", "--yes"]) == 0
 
@@ -109,6 +119,44 @@ def test_down_all_names_a_machine_that_no_stack_holds(google: Google, checkout, 
     assert "still there: mayfly-dev (us-central1-a)." in err
     assert "Try: mayfly doctor" in err
     assert "nothing costs money" not in err
+
+
+@pytest.mark.parametrize("words", [["dev"], ["--all"]])
+def test_down_exits_1_when_the_state_did_not_hold_the_sessions_vm(
+    google: Google, checkout, pulumi, capfd, words
+):
+    """An `up` that was cut off leaves a VM outside its stack: destroying the stack ends nothing."""
+    held = google.add_vm("dev")
+    google.add_vm("dev")
+    pulumi(dev="session", foundation="")
+    pulumi.hold(dev=[held])
+
+    assert cli.main(["down", *words, "--yes"]) == 1
+
+    assert "still there: mayfly-dev (us-central1-a)." in capfd.readouterr().err
+    assert held not in google.instances
+
+
+def test_down_exits_1_when_google_does_not_say_that_the_vm_is_gone(
+    google: Google, checkout, pulumi, capfd, monkeypatch
+):
+    """Gone is what was looked for and not found, not what should be."""
+    number = google.add_vm("dev")
+    pulumi(dev="session")
+    pulumi.hold(dev=[number])
+    looks = iter([vms.all_of_ours, unreachable])
+    monkeypatch.setattr(vms, "all_of_ours", lambda cloud: next(looks)(cloud))
+
+    assert cli.main(["down", "dev", "--yes"]) == 1
+
+    assert (
+        "Whether mayfly-dev (us-central1-a) is gone was not to be seen: compute: no answer\n"
+        "What the stacks held was destroyed"
+    ) in capfd.readouterr().err
+
+
+def unreachable(_: object) -> None:
+    raise CloudError(0, "unreachable", "compute: no answer")
 
 
 def test_down_refuses_when_it_is_a_foundation(google: Google, checkout, pulumi, capfd):
