@@ -65,3 +65,16 @@ def test_completion_offers_nothing_when_the_folder_is_gone(tmp_path, monkeypatch
     (tmp_path / "gone").rmdir()
 
     assert completion.sessions("") == []
+
+
+def test_completion_is_installed_where_the_shell_finds_it(tmp_path):
+    """The flag is typer's own, behind defaults of ours."""
+    environment = {**os.environ, "HOME": str(tmp_path), "SHELL": "/bin/bash"}
+    words = [sys.executable, "-m", "mayfly.cli"]
+    script = f"{' '.join(words)} --install-completion; {' '.join(words)} --show-completion; true"
+
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
+
+    assert "completion installed" in done.stdout
+    assert "complete -o default -F _mayfly_completion mayfly" in done.stdout
+    assert ".bash_completions/mayfly.sh" in (tmp_path / ".bashrc").read_text()

@@ -110,14 +110,15 @@ def test_logs_shows_a_console_harmlessly_when_it_holds_escapes(google: Google, c
     assert "red" in out
 
 
-def test_logs_begins_late_when_told_since_when(monkeypatch, google: Google, checkout, capsys):
-    """An hour of boot is not what somebody looks for."""
-    google.add_vm("dev")
+@pytest.mark.parametrize("words", [[], ["--follow"]], ids=["once", "follow"])
+def test_logs_begins_late_when_told_since_when(words, google: Google, checkout, capsys):
+    """An hour of boot is not what somebody looks for; nor who goes on looking."""
+    google.instances[google.add_vm("dev")]["status"] = "TERMINATED" if words else "RUNNING"
     now = time.time()
     old, new = (time.strftime("%b %d %H:%M:%S", time.gmtime(now - age)) for age in (7200, 60))
     google.serial[NAME] = f"boot\n{old} m old\n its second line\n{new} m new\n its second\n"
 
-    assert cli.main(["logs", "--since", "10m"]) == 0
+    assert cli.main(["logs", "--since", "10m", *words]) == 0
 
     assert capsys.readouterr().out == f"{new} m new\nits second\n".replace("  ", " ")
 
