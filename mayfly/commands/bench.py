@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from mayfly.benched import rate_words, session_facts, thinking_words
+from mayfly.cloud import CloudError
 from mayfly.commands.connect import facts, opened, serving
 from mayfly.errors import FailedError, WrongInputError
 from mayfly.project import CHECKOUT
+from mayfly.remote import Place
 from mayfly.talk import tell
 
 BENCH = CHECKOUT / "bench"
@@ -72,9 +74,18 @@ def measure(wanted: Wanted, kept: Path, *, quiet: bool) -> int:
         code = program("benchmark.py", words, **how)
         if kept.is_file():
             result = json.loads(kept.read_text())
-            result["session"] = session_facts(place.cloud, place.vm)
+            result["session"] = told_facts(place)
             kept.write_text(json.dumps(result, indent=1) + "\n")
         return code
+
+
+def told_facts(place: Place) -> dict[str, Any] | None:
+    """What the session is. None where Google does not say: the figures are kept all the same."""
+    try:
+        return session_facts(place.cloud, place.vm)
+    except CloudError as error:
+        tell(f"What the session is, is not in the result: {error.message}")
+        return None
 
 
 def keep(wanted: Wanted, kept: Path, *, as_json: bool) -> int:

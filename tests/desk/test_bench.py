@@ -12,6 +12,8 @@ import jsonschema
 import pytest
 
 from mayfly import cli
+from mayfly.cloud import CloudError
+from mayfly.commands import bench as command
 from mayfly.tunnel import is_free
 from tests.bench.results import SCHEMA, phase, result
 from tests.bench.server import KEY, Behaviour, serving
@@ -148,6 +150,25 @@ def test_bench_leaves_nothing_when_it_is_terminated(session, checkout: Path):
     assert "Interrupted: nothing was kept. The session goes on until it is idle." in said
     assert not (checkout / "run.json").exists()
     assert is_free(int(port))
+
+
+def test_bench_keeps_the_figures_when_google_does_not_say_what_the_session_is(
+    session, checkout: Path, capfd, monkeypatch
+):
+    """They took minutes of eight GPUs; a line that is down for a second must not take them."""
+
+    def cut(*_: object) -> None:
+        raise CloudError(0, "unreachable", "compute: no answer")
+
+    session(Behaviour(gap_s=0))
+    monkeypatch.setattr(command, "session_facts", cut)
+
+    assert bench("dev", "--out", "run.json", *QUICK) == 0
+
+    kept = json.loads((checkout / "run.json").read_text())
+    jsonschema.validate(kept, SCHEMA)
+    assert kept["session"] is None
+    assert "is not in the result: compute: no answer" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
