@@ -4,8 +4,7 @@
 
 SITE holds vLLM, whose benchmark runs in this process (what `vllm bench serve` calls), so that its
 imports are paid once; ours runs as the command it is. The endpoint is $OPENAI_BASE_URL with
-$OPENAI_API_KEY, as for bench/benchmark.py. FILE gets one JSON object with every run's own figures;
-`python bench/crosscheck_page.py` makes the page of it.
+$OPENAI_API_KEY, as for bench/benchmark.py. FILE gets one JSON object with every run's own figures.
 """
 
 from __future__ import annotations
