@@ -43,7 +43,9 @@ def build(settings: SessionSettings) -> dict[str, Any]:
 def _told(settings: SessionSettings) -> dict[str, str]:
     """What a VM that lives must have been told at its birth."""
     told = {"profile": settings.vm.profile.name, "mode": settings.mode}
-    return {**told, "layer": "probe" if settings.probe else settings.vm.layer}
+    if settings.probe:
+        return {**told, "layer": "probe", "probe": settings.probe}
+    return {**told, "layer": settings.vm.layer}
 
 
 def _endpoint(settings: SessionSettings, foundation: FoundationOutputs) -> dict[str, Any]:

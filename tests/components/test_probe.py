@@ -7,6 +7,7 @@ import pytest
 
 from mayfly.settings import ConfigError
 from tests.components import layers
+from tests.components.test_session import alive
 
 PROBE = {"probe": "a3-highgpu-8g"}
 
@@ -40,6 +41,18 @@ def test_probe_promises_no_endpoint_when_it_is_built():
 
     assert {"vm_id", "phase", "deadline", "hourly_usd"} <= exported.keys()
     assert not {"endpoint_url", "api_key", "connect_command"} & exported.keys()
+
+
+def test_probe_stops_when_the_vm_that_lives_measures_another_machines_rank():
+    """One GPU is as good for either; its figures would stand beside the wrong plan."""
+    told = {"profile": "kimi-k2.5", "mode": "fast", "layer": "probe", "probe": "a3-highgpu-4g"}
+    calls = alive(
+        machineType="https://x/zones/us-central1-a/machineTypes/a3-highgpu-1g",
+        metadata={"mayfly-settings": json.dumps(told)},
+    )
+
+    with pytest.raises(pulumi.RunError, match="mayfly:probe: a3-highgpu-4g -> a3-highgpu-8g"):
+        layers.session(calls=calls, **PROBE)
 
 
 def test_probe_needs_the_engine_and_no_weights_when_the_bucket_is_looked_at():
