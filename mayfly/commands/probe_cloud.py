@@ -12,7 +12,7 @@ from typing import Any
 from mayfly import idle, names, pricing
 from mayfly.cloud import Cloud, connect
 from mayfly.commands.up_ground import Ground, project_key, survey
-from mayfly.commands.up_walk import walk
+from mayfly.commands.up_walk import end_as_ctrl_c, walk
 from mayfly.commands.up_wanted import foundation_of, listed
 from mayfly.engine import Engine
 from mayfly.errors import FailedError, RefusedError, WrongInputError
@@ -56,6 +56,7 @@ def run(asked: Asked) -> dict[str, Any]:
     confirm("Go on?", yes=asked.yes, undone=NOTHING_DONE, what="this")
     launch = hands(asked, ground)
     leave_alone(launch)
+    end_as_ctrl_c()
     try:
         walk(launch, Ladder(rungs=found, retry_for_s=0))
     except FailedError as error:

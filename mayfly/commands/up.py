@@ -1,6 +1,5 @@
 """`mayfly up`: from nothing to an endpoint, through stockouts; with --watch through preemptions."""
 
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from mayfly.cloud import Cloud, CloudError, connect
 from mayfly.commands.up_board import Board, tell_dry, tell_landed
 from mayfly.commands.up_ground import Ground, project_key, survey
 from mayfly.commands.up_rank import ranking
-from mayfly.commands.up_walk import walk
+from mayfly.commands.up_walk import end_as_ctrl_c, walk
 from mayfly.commands.up_wanted import (
     Wanted,
     asked,
@@ -136,8 +135,7 @@ def made_ready(scene: Scene, found: tuple[Rung, ...], yes: bool) -> tuple[Rung, 
     if missing:
         refuse_early(ground.cloud, seeding=not ground.has_weights(chosen))
     agree([*missing, launch_line(session, found), *far(ground, found)], yes)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # they end as Ctrl-C does
+    end_as_ctrl_c()
     if not missing:
         return found
     prepare(ground, chosen, scene.regions)

@@ -1,5 +1,6 @@
 """One walk up the ladder for `mayfly up`, with its board, and what Ctrl-C leaves of it."""
 
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -33,6 +34,13 @@ class Walk:
         if isinstance(step, Try):
             self.rung = step.rung
         self._board.step(attempts, step)
+
+
+def end_as_ctrl_c() -> None:
+    """From now on a closed terminal, or a kill, ends this process as Ctrl-C does: it looks what is
+    there, and says so."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
 
 
 def walk(launch: Launch, ladder: Ladder, watch: Watch | None = None) -> list[Attempt]:

@@ -1,5 +1,6 @@
 """`mayfly probe --cloud` at the desk: where it may ask, what it refuses, what it brings back."""
 
+import signal
 from types import SimpleNamespace
 
 import jsonschema
@@ -82,6 +83,24 @@ def test_probe_leaves_a_vm_alone_when_its_stack_has_one(google: Google, checkout
     assert "mayfly-probe (1000) is in us-central1-a, RUNNING, at 26" in refused.value.meaning
     changing = ("up", "destroy", "config", "import", "refresh")
     assert [line for line in pulumi.lines if line.startswith(changing)] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_probe_ends_as_by_ctrl_c_when_its_terminal_is_closed(
+    google: Google, checkout, pulumi, asked, monkeypatch, number
+):
+    """Killed in the middle it would look after nothing: a VM outside the state lives 45 minutes."""
+
+    def walk(*_: object) -> None:
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(probe_cloud, "walk", walk)
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            probe_cloud.run(asked)
+    finally:
+        signal.signal(number, before)
 
 
 def test_probe_goes_on_when_the_vm_of_its_stack_has_ended(google: Google, asked):
