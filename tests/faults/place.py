@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -127,9 +128,19 @@ class Place:
 
     def start_pulumi(self, stack: str, *words: str) -> subprocess.Popen[bytes]:
         """A command, started in a session of its own, as on a laptop that may die."""
-        with self.log(stack, words[0]).open("ab") as log:
+        more = ("--stack", stack, "--non-interactive", "--color", "never")
+        return self._start(self.log(stack, words[0]), "pulumi", *words, *more)
+
+    def start_watch(self, stack: str) -> tuple[subprocess.Popen[bytes], Path]:
+        """`mayfly up --watch` of a session that is there, and where its words go."""
+        words = ("up", "--watch", "--yes", "--session", stack)
+        said = self.log(stack, "watch")
+        return self._start(said, sys.executable, "-m", "mayfly.cli", *words), said
+
+    def _start(self, said: Path, *command: str) -> subprocess.Popen[bytes]:
+        with said.open("ab") as log:
             process = subprocess.Popen(
-                ["pulumi", *words, "--stack", stack, "--non-interactive", "--color", "never"],
+                command,
                 cwd=self.project,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

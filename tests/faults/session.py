@@ -71,6 +71,15 @@ class Session:
         self.processes.add(up.pid)
         return up
 
+    def begin_watch(self) -> subprocess.Popen[bytes]:
+        """`mayfly up --watch`, once it looks after the session that is there."""
+        self.tell("mayfly up --watch")
+        watch, log = self.place.start_watch(self.stack)
+        looks = f"Watching {self.stack}"
+        wait_until(lambda: looks in log.read_text() or watch.poll() is not None, SEE_LIMIT_S)
+        assert watch.poll() is None, log.read_text()[-1500:]
+        return watch
+
     def serve(self) -> str:
         """Up, until the endpoint answers and the command has returned; the VM's id."""
         with self.place.starting:

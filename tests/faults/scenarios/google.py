@@ -48,6 +48,18 @@ def preempted_in_service(session: Session) -> Sequence[Due]:
 
 
 @scenario(
+    "Google takes the VM back; its watchdog is stopped, and the laptop that watched it is dead.",
+    lambda t: t.google_s,
+    off=(WATCHDOG,),
+    config={"heartbeatMinutes": "5"},  # or the reaper might be there before Google
+)
+def preempted_with_no_watch_left(session: Session) -> Sequence[Due]:
+    session.serve_unwatched()
+    session.die(session.begin_watch())
+    return preempt(session)
+
+
+@scenario(
     "Compute answers 503 to the delete, more often than one tick asks.",
     lambda t: t.silent_s + t.every_s,
     off=(WATCHDOG,),
