@@ -30,12 +30,14 @@ class Launch(Lookout):
 
     keys: what the stack is configured with beside what a rung says.
     grant: what the session may use in all. lives: what its VMs have used of it so far.
+    go_on: what to do after Ctrl-C; "" = the command again, which takes up what is there.
     """
 
     engine: Engine
     keys: Mapping[str, str]
     grant: Grant
     lives: list[Life] = field(default_factory=list)
+    go_on: str = ""
 
     def joined(self) -> bool:
         """Leave no VM of this session in the walk's way; True where one lives already, and serves.
@@ -115,7 +117,7 @@ class Launch(Lookout):
             raise FailedError(
                 "`pulumi up` failed before it asked for a VM.",
                 "Pulumi's own words are above; no VM was made.",
-                f"Try: what they say, then: mayfly up --session {self.session}",
+                f"Try: what they say, then: {self.command} --session {self.session}",
             )
         return self.classified(rung.place, before, refused)
 
@@ -199,9 +201,8 @@ class Launch(Lookout):
 
     def interrupted(self, rung: Rung | None) -> FailedError:
         """After Ctrl-C: what is there; a VM that the state does not hold is taken away first."""
-        go_on = (
-            f"Try: mayfly up --session {self.session}, or, to end it: mayfly down {self.session}"
-        )
+        again = f"{self.command} --session {self.session}"
+        go_on = f"Try: {self.go_on or f'{again}, or, to end it: mayfly down {self.session}'}"
         try:
             if rung is None:
                 return StoppedError("Interrupted.", self.left(), go_on)

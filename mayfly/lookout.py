@@ -24,12 +24,14 @@ class Lookout:
     """Looks at one session's VMs; `delete` ends one, and only one of ours.
 
     state_bucket: what the stack's own VMs were told. tell: for lines that people read.
+    command: what brings such a session up, without its name.
     """
 
     cloud: Cloud
     session: str
     state_bucket: str
     tell: Callable[[str], None]
+    command: str = "mayfly up"
 
     @property
     def vm_name(self) -> str:
@@ -114,7 +116,7 @@ class Lookout:
             raise FailedError(
                 f"{vm.name} in {vm.zone} is not this stack's.",
                 "It was left alone; this launch made nothing.",
-                f"Try: mayfly status, or another name: mayfly up --session {self.session}-2",
+                f"Try: mayfly status, or another name: {self.command} --session {self.session}-2",
             )
         self.tell(f"{vm.name} in {vm.zone} is outside the state; it is taken away")
         self.cloud.compute.delete_instance(vm.zone, vm.id)

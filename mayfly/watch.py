@@ -32,6 +32,7 @@ class Watch:
     """Renews the object as long as it is entered; it is gone afterwards.
 
     by: who asks. tell: for what a person must know. lost: somebody else has written it since.
+    instead: the command for whom somebody else's watch refuses.
     """
 
     def __init__(self, cloud: Cloud, bucket: str, session: str, by: str) -> None:
@@ -41,6 +42,7 @@ class Watch:
         self._thread = threading.Thread(target=self._renew, daemon=True)
         self.lost = False
         self.tell: Callable[[str], None] = lambda _: None
+        self.instead = f"mayfly connect {session}"
 
     def __enter__(self) -> "Watch":
         """RefusedError where somebody watches already."""
@@ -51,8 +53,7 @@ class Watch:
             raise RefusedError(
                 f"{there.by if there else 'Somebody'} watches {self._session} already.",
                 "Nothing was created; two watches would bring up two VMs.",
-                f"Try: mayfly connect {self._session}; a watch that died is over after "
-                f"{idle.WATCH_S / 60:.0f} min",
+                f"Try: {self.instead}; a watch that died is over after {idle.WATCH_S / 60:.0f} min",
             )
         self._thread.start()
         return self

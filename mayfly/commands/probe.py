@@ -36,7 +36,8 @@ class Wanted:
 
 
 def run(wanted: Wanted, *, as_json: bool) -> None:
-    """Measure and print; FailedError if the engine did not start or ran out of time."""
+    """Measure and print; FailedError if the engine did not start or ran out of time, or where what
+    was rented is not gone."""
     plan = parse(wanted)
     try:
         found = measured(wanted, plan)
@@ -55,6 +56,12 @@ def run(wanted: Wanted, *, as_json: bool) -> None:
             f"The engine ended with {found['exit']}: {last_line(found['measured']['error'])}",
             "What was measured before that is shown above.",
             f"Its log: {wanted.out}",
+        )
+    if found.get("left"):
+        raise FailedError(
+            "The rank was measured, and its stack is still there.",
+            found["left"],
+            f"Try: mayfly down {wanted.session}",
         )
 
 

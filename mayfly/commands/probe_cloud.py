@@ -20,11 +20,13 @@ from mayfly.ladder.lives import Grant
 from mayfly.ladder.rungs import Place, Rung, rank
 from mayfly.ladder.walk import Ladder
 from mayfly.launch import Launch, StoppedError
+from mayfly.leases import user
 from mayfly.machines import GPUS, MACHINES, alone
 from mayfly.probe_case import Plan, beside, case_of, read
 from mayfly.problems import NOTHING_DONE
 from mayfly.project import Project, find_project
 from mayfly.talk import confirm, tell
+from mayfly.watch import Watch
 
 SESSION = "probe"
 HOURS = 0.75
@@ -46,7 +48,10 @@ class Asked:
 
 
 def run(asked: Asked) -> dict[str, Any]:
-    """The figures beside the plan's. RefusedError, FailedError: no VM of it is left running."""
+    """The figures beside the plan's; "left": why its stack is still there, None once it is gone.
+
+    RefusedError: nothing was made. FailedError says what is left.
+    """
     case_of(asked.plan)  # FitError before anything is asked of Google
     project = find_project()
     engine, cloud = Engine(project, sys.stderr), connect(project.google_project())
@@ -54,25 +59,68 @@ def run(asked: Asked) -> dict[str, Any]:
     found = places(asked, ground)
     tell(f"- {line(asked, found)}")
     confirm("Go on?", yes=asked.yes, undone=NOTHING_DONE, what="this")
-    launch = hands(asked, ground)
-    leave_alone(launch)
+    launch, bucket = hands(asked, ground), str(ground.outputs["cache_bucket"])
     end_as_ctrl_c()
-    try:
-        walk(launch, Ladder(rungs=found, retry_for_s=0))
-    except FailedError as error:
-        if isinstance(error, StoppedError):
+    # Two who start in the same seconds both see no VM; of the watch there is one.
+    watch = Watch(cloud, launch.state_bucket, asked.session, user())
+    watch.tell, watch.instead = tell, f"{launch.command} --session {asked.session}-2"
+    with watch:
+        leave_alone(launch)
+        try:
+            walk(launch, Ladder(rungs=found, retry_for_s=0), watch)
+        except StoppedError:
             raise  # it says what is there, and how to end it
-        launch.end()
-        raise FailedError(
-            f"The rank was not measured: {error.what}",
-            "What was started for it is gone; nothing is billed any more.",
-            "Why is above.",
-        ) from None
+        except FailedError as error:
+            raise not_measured(asked, launch, watch, bucket, error) from None
+        try:
+            fetched = fetch(asked, cloud, engine.outputs(asked.session), bucket)
+        finally:
+            left = take_away(launch, watch)  # its VM has ended already; the stack goes, too
+    return {**fetched, "left": left}
+
+
+def not_measured(
+    asked: Asked, launch: Launch, watch: Watch, bucket: str, error: FailedError
+) -> FailedError:
+    """What to say of a VM that did not measure all; its log is fetched, and it is taken away."""
+    log = kept_log(asked, launch, bucket)
+    left = take_away(launch, watch)
+    return FailedError(
+        f"The rank was not measured: {error.what}",
+        left or "What was started for it is gone; nothing is billed any more.",
+        f"Why is above.{log}" + (f" Try: mayfly down {asked.session}" if left else ""),
+    )
+
+
+def kept_log(asked: Asked, launch: Launch, bucket: str) -> str:
+    """Where the figures are that an engine told before it ended early, in a sentence."""
     try:
-        outputs = engine.outputs(asked.session)
-        return fetch(asked, cloud, outputs, str(ground.outputs["cache_bucket"]))
-    finally:
-        launch.end()  # its VM has ended already; the stack goes, too
+        vm_id = launch.in_state()
+        name = names.probe_log(vm_id)
+        if not vm_id or bring(asked, launch.cloud, bucket, name) is None:
+            return ""
+    except FailedError as error:
+        return f" The log could not be fetched ({error.what}); see gs://{bucket}/probes/."
+    return f" What the engine said and measured until then: {log_path(asked)}, gs://{bucket}/{name}"
+
+
+def take_away(launch: Launch, watch: Watch) -> str | None:
+    """Destroy the stack; None, or why it is still there, which is told.
+
+    Whoever has lost the watch does not know any more whose VM the stack holds.
+    """
+    left = None
+    if not watch.renewed():
+        left = f"{launch.session} was left alone: somebody else ended it, or has it now."
+    else:
+        try:
+            launch.end()
+        except FailedError as error:
+            left = f"Stack {launch.session!r} was not taken away: {error.what}"
+    if left:
+        left += " The reaper takes what is left of it; a VM ends at its deadline at the latest."
+        tell(left)
+    return left
 
 
 def own_config(project: Project, session: str) -> dict[str, Any]:
@@ -98,7 +146,7 @@ def leave_alone(launch: Launch) -> None:
         raise RefusedError(
             f"Stack {launch.session!r} has a VM already.",
             f"{NOTHING_DONE} {launch.left()}",
-            f"Try: mayfly probe PROFILE --cloud --session {launch.session}-2",
+            f"Try: {launch.command} --session {launch.session}-2",
         )
 
 
@@ -163,22 +211,21 @@ def hands(asked: Asked, ground: Ground) -> Launch:
         keys=keys | project_key(ground.cloud.project),
         tell=tell,
         grant=Grant(hours=HOURS, budget_usd=None),
+        command=f"mayfly probe {asked.plan.profile.name} --cloud",
+        go_on=f"mayfly down {asked.session}, which ends it; then the same command again",
     )
 
 
 def fetch(asked: Asked, cloud: Cloud, outputs: dict[str, Any], bucket: str) -> dict[str, Any]:
     """The engine's log out of the bucket, and its figures beside the plan's."""
     name = names.probe_log(str(outputs["vm_id"]))
-    blob = cloud.storage.get(bucket, name)
-    if blob is None:
+    text = bring(asked, cloud, bucket, name)
+    if text is None:
         raise FailedError(
             f"gs://{bucket}/{name} is not there: the rank was measured, and its log is lost.",
             "Its VM has ended.",
             "Try: the same command again",
         )
-    text = blob.data.decode("utf-8", "replace")
-    asked.out.mkdir(parents=True, exist_ok=True)
-    (asked.out / f"{case_of(asked.plan).name}.log").write_text(text, encoding="utf-8")
     measured = read(text)
     measured["exit"] = 0 if LAST_FIGURE in measured else 1
     measured["error"] = text[-800:]
@@ -186,3 +233,18 @@ def fetch(asked: Asked, cloud: Cloud, outputs: dict[str, Any], bucket: str) -> d
     found = beside(asked.plan, measured, gpu, GPUS[gpu].gib)
     where = {"zone": outputs["zone"], "log": f"gs://{bucket}/{name}"}
     return {**found, "engine": asked.plan.profile.engine.vllm, **where}
+
+
+def bring(asked: Asked, cloud: Cloud, bucket: str, name: str) -> str | None:
+    """The engine's log, which is written to the user's folder; None where the bucket has none."""
+    blob = cloud.storage.get(bucket, name)
+    if blob is None:
+        return None
+    text = blob.data.decode("utf-8", "replace")
+    asked.out.mkdir(parents=True, exist_ok=True)
+    log_path(asked).write_text(text, encoding="utf-8")
+    return text
+
+
+def log_path(asked: Asked) -> Path:
+    return asked.out / f"{case_of(asked.plan).name}.log"

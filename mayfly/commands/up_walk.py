@@ -62,8 +62,12 @@ def walk(launch: Launch, ladder: Ladder, watch: Watch | None = None) -> list[Att
 def check_wanted(launch: Launch, watch: Watch | None) -> None:
     """StoppedError where somebody has taken the watch away: a VM would be there for nobody."""
     if watch is not None and not watch.renewed():
-        raise StoppedError(
-            f"Somebody has ended {launch.session} with `mayfly down`, or watches it now.",
-            launch.left(),
-            "Try: mayfly status",
-        )
+        raise lost(launch)
+
+
+def lost(launch: Launch) -> StoppedError:
+    return StoppedError(
+        f"Somebody has ended {launch.session} with `mayfly down`, or watches it now.",
+        launch.left(),
+        "Try: mayfly status",
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from mayfly import vms
 from mayfly.cloud import CloudError
 from mayfly.commands.up_rank import ranking
-from mayfly.commands.up_walk import check_wanted, walk
+from mayfly.commands.up_walk import check_wanted, lost, walk
 from mayfly.errors import FailedError, RefusedError
 from mayfly.ladder.lives import Again, Grant, Life, Over, Sight, Stay, after, elsewhere
 from mayfly.ladder.rungs import Place, Question
@@ -18,7 +18,6 @@ from mayfly.watch import Watch
 
 LOOK_EVERY_S = 5.0
 TRIES, FIRST_PAUSE_S = 4, 30.0
-LOST = Over("somebody has ended it with `mayfly down`, or watches it now")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +37,8 @@ def keep_up(vigil: Vigil, attempts: Sequence[Attempt]) -> None:
     """Look after the session until it is over, or until Ctrl-C, which leaves it as it is.
 
     attempts: how it came up; none where it was there already. RefusedError where it could not be
-    brought up again within what it was given, FailedError where that failed.
+    brought up again within what it was given, FailedError where that failed, or where somebody has
+    taken the watch away.
     """
     launch = vigil.launch
     vm = living(launch)
@@ -93,7 +93,8 @@ def until_it_ends(launch: Launch, vm: vms.Vm, watch: Watch) -> Again | Over:
     """Look until the VM has ended, and say what that means.
 
     An end that Google did not cause is believed when it is seen twice: a preempted guest halts too,
-    and the list of operations lags.
+    and the list of operations lags. StoppedError where somebody has taken the watch away, also when
+    the VM is seen to end first: `mayfly down` does both.
     """
     before: Sight = "lives"
     while True:
@@ -101,8 +102,8 @@ def until_it_ends(launch: Launch, vm: vms.Vm, watch: Watch) -> Again | Over:
         sure: Sight = "unknown" if seen == "ended" != before else seen
         before = seen
         step = after(sure, launch.grant, launch.lives, time.time())
-        if watch.lost or (isinstance(step, Again) and not watch.renewed()):
-            return LOST
+        if watch.lost or not (isinstance(step, Stay) or watch.renewed()):
+            raise lost(launch)
         if not isinstance(step, Stay):
             launch.lives[-1] = replace(launch.lives[-1], ended_at=time.time())
             return step
@@ -111,8 +112,6 @@ def until_it_ends(launch: Launch, vm: vms.Vm, watch: Watch) -> Again | Over:
 
 def tell_end(launch: Launch, step: Over) -> None:
     """RefusedError where somebody wanted more of it."""
-    if step is LOST:
-        return tell(f"{launch.session} is watched no more: {step.why}. {launch.left()}")
     if step.refused:
         raise RefusedError(
             f"{launch.session} is over: {step.why}.",

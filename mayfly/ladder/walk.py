@@ -139,7 +139,7 @@ def _after_look(last: Attempt, verdict: Verdict) -> Step:
         return Stop(
             what=f"A VM of this name is in {place.zone}, and this stack did not make it.",
             meaning="It was left alone; this launch made nothing.",
-            remedy="Try: mayfly status, or another name: mayfly up --session NAME",
+            remedy="Try: mayfly status, or another name: the same command with --session NAME",
         )
     return Stop(
         what=f"{verdict.reason}; and Google did not answer when asked for it.",

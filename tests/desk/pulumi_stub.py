@@ -9,11 +9,13 @@ from tests.desk.google import PROJECT
 
 WEIGHTS = names.bucket(PROJECT, "weights")
 STATE = names.bucket(PROJECT, "state")
+CACHE = names.bucket(PROJECT, "cache")
 FOUNDATION = {
     "regions": ["us-central1"],
     "subnets": {"us-central1": "s1"},
     "weights_bucket": WEIGHTS,
     "state_bucket": STATE,
+    "cache_bucket": CACHE,
 }
 SERVES = {"served_model": "kimi-k2.5", "zone": "us-central1-a", "hourly_usd": 21.9}
 
@@ -47,6 +49,8 @@ elif words[0] == "import":
 elif words[0] == "refresh":
     kept.pop("pending", None)
     keep()
+elif words[0] == "destroy" and kept.get("stuck"):
+    sys.exit(1)
 elif words[0] == "destroy":
     kept["stacks"][stack] = []
     keep()

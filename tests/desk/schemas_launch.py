@@ -188,7 +188,7 @@ PROBED = {
     "exit": {"type": ["integer", "string"]},
 }
 PROBE = whole(**PROBED)
-PROBE_CLOUD = whole(**PROBED, zone=TEXT, log=TEXT)
+PROBE_CLOUD = whole(**PROBED, zone=TEXT, log=TEXT, left=TEXT_OR_NULL)
 DEMO = {
     "type": "object",
     "required": ["ok", "seconds", "stages"],

@@ -1,12 +1,15 @@
 """`mayfly probe --cloud` at the desk: where it may ask, what it refuses, what it brings back."""
 
+import json
 import signal
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import jsonschema
 import pytest
 
-from mayfly import profile
+from mayfly import cli, launch, names, profile
 from mayfly.cloud import connect
 from mayfly.cloud.storage import Blob
 from mayfly.commands import probe, probe_cloud, up_wanted
@@ -14,14 +17,33 @@ from mayfly.errors import FailedError, RefusedError, WrongInputError
 from mayfly.probe_case import Plan
 from tests.desk import schemas_launch
 from tests.desk.google import PROJECT, Google
-from tests.desk.pulumi_stub import STATE
+from tests.desk.pulumi_stub import CACHE, STATE, Pulumi
 
 LOG = """Model loading took 71.23 GiB memory
 Available KV cache memory: 3.10 GiB
 GPU KV cache size: 47,000 tokens
 RESULT {"decode batch 1": {"per_request_tok_s": 130.0, "total_tok_s": 130.0}}
 """
+WHOLE = LOG + 'RESULT {"gpu_gib": 79.18}\n'
 OUTPUTS = {"vm_id": "42", "zone": "us-central1-a"}
+KEPT = (CACHE, names.probe_log("42"))
+WATCH = (STATE, names.watch("probe"))
+THEIRS = b'{"by": "bob"}'
+CHANGING = ("up", "destroy", "config", "import", "refresh")
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """A probe takes a closed terminal for Ctrl-C from then on; the next test must not."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def changed(pulumi: Pulumi) -> list[str]:
+    """What was asked of Pulumi that changes anything, by its first word."""
+    return [line.split()[0] for line in pulumi.lines if line.startswith(CHANGING)]
 
 
 @pytest.fixture
@@ -81,8 +103,111 @@ def test_probe_leaves_a_vm_alone_when_its_stack_has_one(google: Google, checkout
         probe_cloud.run(asked)
 
     assert "mayfly-probe (1000) is in us-central1-a, RUNNING, at 26" in refused.value.meaning
-    changing = ("up", "destroy", "config", "import", "refresh")
-    assert [line for line in pulumi.lines if line.startswith(changing)] == []
+    assert changed(pulumi) == []
+
+
+def test_probe_is_refused_when_another_began_in_the_same_second(
+    google: Google, checkout, pulumi, asked
+):
+    """Both see no VM; the one that finds the state locked would destroy the other's."""
+    google.before_write.append(lambda: google.objects.update({WATCH: THEIRS}))
+
+    with pytest.raises(RefusedError, match="watches probe already") as refused:
+        probe_cloud.run(asked)
+
+    assert "mayfly probe kimi-k2.5 --cloud --session probe-2" in refused.value.remedy
+    assert changed(pulumi) == []
+    assert google.objects == {WATCH: THEIRS}
+
+
+def test_probe_leaves_the_stack_alone_when_another_took_it_meanwhile(
+    google: Google, checkout, pulumi: Pulumi, asked
+):
+    """What failed here says nothing of the VM that a colleague has brought up there since."""
+    # The watch is written at the start, before the attempt, and before anything is taken away.
+    nothing: dict[tuple[str, str], bytes] = {}
+    for what in (nothing, nothing, {WATCH: THEIRS}):
+        google.before_write.append(partial(google.objects.update, what))
+    pulumi.up({"status": 1})
+
+    with pytest.raises(FailedError, match="The rank was not measured") as failed:
+        probe_cloud.run(asked)
+
+    assert "probe was left alone: somebody else" in failed.value.meaning
+    assert "The reaper takes what is left of it" in failed.value.meaning
+    assert "destroy" not in changed(pulumi)
+    assert google.objects == {WATCH: THEIRS}
+
+
+def test_probe_brings_figures_and_leaves_nothing_when_all_goes_well(
+    google: Google, checkout, pulumi: Pulumi, asked
+):
+    """From the question to the table, and the stack gone."""
+    google.objects[KEPT] = WHOLE.encode()
+    pulumi.kept["outputs"]["probe"] = OUTPUTS
+    pulumi.up({"state": ["42"]})
+
+    found = probe_cloud.run(asked)
+
+    jsonschema.validate(found, schemas_launch.PROBE_CLOUD)
+    assert (found["exit"], found["gpu_gib"], found["left"]) == (0, 79.18, None)
+    assert changed(pulumi) == ["config", "up", "destroy"]
+    assert google.objects == {KEPT: WHOLE.encode()}, "the watch is gone, too"
+
+
+def test_probe_keeps_the_log_when_the_engine_ended_early(
+    google: Google, checkout, pulumi: Pulumi, asked
+):
+    """Half an hour of a rented GPU; its VM is taken away, what it measured must not be."""
+    google.objects[KEPT] = LOG.encode()
+    pulumi.up({"state": ["42"], "status": 1})
+
+    with pytest.raises(FailedError, match="The rank was not measured") as failed:
+        probe_cloud.run(asked)
+
+    log = asked.out / "kimi-k2.5-fast-tp8.log"
+    assert log.read_text() == LOG
+    assert f"measured until then: {log}, gs://{'/'.join(KEPT)}" in failed.value.remedy
+    assert failed.value.meaning.endswith("nothing is billed any more.")
+    assert changed(pulumi)[-1] == "destroy"
+
+
+def test_probe_shows_its_figures_and_exits_1_when_its_stack_cannot_be_destroyed(
+    google: Google, checkout: Path, pulumi: Pulumi, monkeypatch, capfd
+):
+    """They were paid for; and who reads them must know that something is left."""
+    monkeypatch.setattr(launch, "LOOK_EVERY_S", 0.0)
+    google.objects[KEPT] = WHOLE.encode()
+    pulumi.kept["outputs"]["probe"] = OUTPUTS
+    pulumi.kept["stuck"] = True
+    pulumi.up({"state": ["42"]})
+
+    assert cli.main(["probe", "kimi-k2.5", "--cloud", "--yes", "--json", "--out", "out"]) == 1
+
+    told = capfd.readouterr()
+    assert json.loads(told.out)["gpu_gib"] == 79.18
+    what, meaning, remedy = told.err.strip().splitlines()[-3:]
+    assert what == "The rank was measured, and its stack is still there."
+    assert "was not taken away: `pulumi destroy" in meaning
+    assert "The reaper takes what is left of it" in meaning
+    assert remedy == "Try: mayfly down probe"
+
+
+def test_probe_names_commands_that_go_on_when_it_is_stopped_or_finds_anothers_vm(
+    google: Google, asked
+):
+    """`mayfly up` refuses a probe's stack: as a remedy it would lead nowhere."""
+    google.add_vm("probe", state_bucket="another")
+    stands = SimpleNamespace(engine=None, cloud=connect(PROJECT), outputs={"state_bucket": STATE})
+    hands = probe_cloud.hands(asked, stands)
+
+    with pytest.raises(FailedError, match="is not this stack's") as failed:
+        hands.delete(hands.all()[0])
+
+    assert "mayfly probe kimi-k2.5 --cloud --session probe-2" in failed.value.remedy
+    assert hands.interrupted(None).remedy == (
+        "Try: mayfly down probe, which ends it; then the same command again"
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -120,14 +245,12 @@ def test_up_leaves_a_stack_alone_when_it_is_a_probes():
 
 def test_probe_sets_the_logs_figures_beside_the_plans_when_it_is_fetched(asked):
     """The same table as on a GPU at hand; the log stays with the user."""
-    text = LOG + 'RESULT {"gpu_gib": 79.18}\n'
+    found = probe_cloud.fetch(asked, cloud(WHOLE), OUTPUTS, "p-mayfly-cache")
 
-    found = probe_cloud.fetch(asked, cloud(text), OUTPUTS, "p-mayfly-cache")
-
-    jsonschema.validate(found, schemas_launch.PROBE_CLOUD)
+    jsonschema.validate(found | {"left": None}, schemas_launch.PROBE_CLOUD)
     assert (found["exit"], found["gpu_gib"], found["zone"]) == (0, 79.18, "us-central1-a")
     assert found["difference_percent"]["kv_tokens"] == pytest.approx(-3.8, abs=0.3)
-    assert (asked.out / "kimi-k2.5-fast-tp8.log").read_text() == text
+    assert (asked.out / "kimi-k2.5-fast-tp8.log").read_text() == WHOLE
 
 
 def test_probe_counts_as_failed_when_the_log_ends_early(asked):

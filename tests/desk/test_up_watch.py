@@ -16,7 +16,8 @@ from mayfly.cloud import CloudError, connect
 from mayfly.cloud.http import Retry
 from mayfly.commands import up_watch
 from mayfly.errors import FailedError
-from mayfly.ladder.lives import Again
+from mayfly.ladder.lives import Again, Grant, Life
+from mayfly.ladder.rungs import Place
 from mayfly.launch import StoppedError
 from mayfly.watch import Watch, held
 from tests.conftest import ROOT
@@ -142,9 +143,9 @@ def test_up_asks_for_no_other_vm_when_the_session_was_ended_meanwhile(
     assert WATCH not in seeded.objects
 
 
-@pytest.mark.parametrize("end", ["Ctrl-C", "down"])
+@pytest.mark.parametrize(("end", "status"), [("Ctrl-C", 0), ("ended", 0), ("down", 1)])
 def test_watch_ends_and_leaves_the_session_as_it_is(
-    seeded: Google, checkout: Path, pulumi: Pulumi, end: str
+    seeded: Google, checkout: Path, pulumi: Pulumi, end: str, status: int
 ):
     """It holds nothing: Ctrl-C ends the watch only; a session that a user ended stays ended."""
     number = seeded.add_vm("dev", age_s=10, state_bucket=STATE, machine="a2-ultragpu-8g")
@@ -163,16 +164,19 @@ def test_watch_ends_and_leaves_the_session_as_it_is(
             said += line
         assert WATCH in seeded.objects
         if end == "down":
+            del seeded.objects[WATCH]
+        if end in ("down", "ended"):
             seeded.operations = [{"operationType": "delete", "insertTime": stamp(time.time())}]
             seeded.instances.clear()
         else:
             child.send_signal(signal.SIGINT)
         _, rest = child.communicate(timeout=LIMIT_S)
 
-    assert child.returncode == 0, rest
+    assert child.returncode == status, rest
     told = {
         "Ctrl-C": f"The watch has ended. mayfly-dev ({number}) is in us-central1-a, RUNNING, at 26",
-        "down": "dev is over: its VM has ended, and Google did not take it.",
+        "down": "Somebody has ended dev with `mayfly down`, or watches it now.",
+        "ended": "dev is over: its VM has ended, and Google did not take it.",
     }
     assert told[end] in rest
     assert wait_until(lambda: WATCH not in seeded.objects, LIMIT_S)
@@ -195,6 +199,26 @@ class Cut:
 
     def all(self) -> list[object]:
         raise CloudError(0, "unreachable", "compute: no answer")
+
+
+@pytest.mark.parametrize("seen", ["lives", "ended"])
+def test_watch_ends_as_a_failure_when_it_is_taken_away_whatever_became_of_the_vm(monkeypatch, seen):
+    """A script that asked for a watch has none; one code says so, in whichever order it is seen."""
+    monkeypatch.setattr(up_watch, "LOOK_EVERY_S", 0.0)
+    place = Place(machine="a3-highgpu-8g", zone="us-central1-a", provisioning="spot")
+    launch = SimpleNamespace(
+        session="dev",
+        sight=lambda vm: seen,
+        grant=Grant(hours=4.0, budget_usd=None),
+        lives=[Life(place=place, began_at=time.time(), usd_per_h=26.0, egress_usd=0.0)],
+        left=lambda: "It runs.",
+    )
+    watch = SimpleNamespace(lost=seen == "lives", renewed=lambda: False)
+
+    with pytest.raises(StoppedError, match="or watches it now") as stopped:
+        up_watch.until_it_ends(launch, None, watch)
+
+    assert stopped.value.meaning == "It runs."
 
 
 def vigil(*renewed: bool) -> SimpleNamespace:
