@@ -75,6 +75,7 @@ def test_dashboard_waits_for_a_destroy_that_is_under_way(own_stage: Stage):
     err = own_stage.folder / "err"
     wait_until(lambda: "waiting for its end" in err.read_text(), START_S)
     assert dashboard.process.poll() is None
+    own_stage.google.instances.clear()  # what the destroy that waits is about to do
     gate.write_text("go")
 
     assert dashboard.process.wait(START_S) == 0

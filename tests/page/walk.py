@@ -42,8 +42,9 @@ def walk(page: Page, session: str) -> None:
 
     AssertionError names the controls that the walk leaves out.
     """
-    watch(page)
     card = page.get_by_role("article", name=session)
+    expect(card).to_be_visible()  # the page that takes the token makes way for this one first
+    watch(page)
     skip = page.get_by_role("link", name="Skip to the sessions")
     skip.focus()
     page.keyboard.press("Enter")
